@@ -1,1 +1,100 @@
-"""classic-cv."""
+"""classic-cv: classical computer vision as a baseline one can trust.
+
+    import classic_cv
+
+    model = classic_cv.fit("data/")
+    model.save("model.safetensors")
+    classic_cv.load("model.safetensors").predict(["photo.jpg"])
+
+Names are resolved when first used: loading a model and predicting import NumPy and OpenCV only, fitting
+imports scikit-learn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from classic_cv.dataset import Dataset, Split, load_dataset, make_split
+    from classic_cv.errors import (
+        ArtifactError,
+        ClassicCVError,
+        DatasetError,
+        ImageError,
+        NotFittedError,
+        ParameterError,
+        RecipeError,
+    )
+    from classic_cv.evaluation import evaluate
+    from classic_cv.features import HOG, LBP, ColorHistogram, ImageProperties
+    from classic_cv.features.resize import Resize
+    from classic_cv.fitting import fit
+    from classic_cv.heads.calibration import Calibrator
+    from classic_cv.heads.svm import LinearSVM
+    from classic_cv.images import Picture, decode, read_image
+    from classic_cv.model import Model, load
+    from classic_cv.recipe import Recipe, load_recipe
+
+_HOMES = {
+    "classic_cv.dataset": ("Dataset", "Split", "load_dataset", "make_split"),
+    "classic_cv.errors": (
+        "ArtifactError",
+        "ClassicCVError",
+        "DatasetError",
+        "ImageError",
+        "NotFittedError",
+        "ParameterError",
+        "RecipeError",
+    ),
+    "classic_cv.evaluation": ("evaluate",),
+    "classic_cv.features": ("HOG", "LBP", "ColorHistogram", "ImageProperties"),
+    "classic_cv.features.resize": ("Resize",),
+    "classic_cv.fitting": ("fit",),
+    "classic_cv.heads.calibration": ("Calibrator",),
+    "classic_cv.heads.svm": ("LinearSVM",),
+    "classic_cv.images": ("Picture", "decode", "read_image"),
+    "classic_cv.model": ("Model", "load"),
+    "classic_cv.recipe": ("Recipe", "load_recipe"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - the two main verbs first
+    "fit",
+    "load",
+    "evaluate",
+    "ArtifactError",
+    "Calibrator",
+    "ClassicCVError",
+    "ColorHistogram",
+    "Dataset",
+    "DatasetError",
+    "HOG",
+    "ImageError",
+    "ImageProperties",
+    "LBP",
+    "LinearSVM",
+    "Model",
+    "NotFittedError",
+    "ParameterError",
+    "Picture",
+    "Recipe",
+    "RecipeError",
+    "Resize",
+    "Split",
+    "decode",
+    "load_dataset",
+    "load_recipe",
+    "make_split",
+    "read_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

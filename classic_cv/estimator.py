@@ -95,9 +95,10 @@ class Estimator:
         return {name: np.asarray(getattr(self, name)) for name in self.learned}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
-        """Set the learned attributes from what ``state`` returned."""
+        """Set the learned attributes from what ``state`` returned; a 0-d array becomes a Python number."""
         for name in self.learned:
-            setattr(self, name, state[name])
+            array = state[name]
+            setattr(self, name, array.item() if array.ndim == 0 else array)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

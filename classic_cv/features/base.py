@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,20 @@ def check_images(X: Images) -> Images:
     return X
 
 
+def transformer_tags() -> Any:
+    """What scikit-learn asks a transformer of images about itself."""
+    from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+    return Tags(
+        estimator_type="transformer",
+        target_tags=TargetTags(required=False),
+        transformer_tags=TransformerTags(preserves_dtype=[]),
+        input_tags=InputTags(two_d_array=False, three_d_array=True),
+        no_validation=True,
+        requires_fit=True,
+    )
+
+
 class Extractor(Estimator):
     """Base of the extractors: a transformer from images to float32 (n_samples, n_features).
 
@@ -50,6 +64,9 @@ class Extractor(Estimator):
     ``transform`` and ``get_feature_names_out``. ``transform`` of one image equals the row that it gets in
     a batch, bit for bit.
     """
+
+    accepts_pictures: ClassVar[bool] = False
+    """Whether ``fit`` and ``transform`` also take ``Picture`` objects, which know the stored image's size."""
 
     n_features_out_: int
 
@@ -70,13 +87,4 @@ class Extractor(Estimator):
         return self.fit(X, y).transform(X)
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
-
-        return Tags(
-            estimator_type="transformer",
-            target_tags=TargetTags(required=False),
-            transformer_tags=TransformerTags(preserves_dtype=[]),
-            input_tags=InputTags(two_d_array=False, three_d_array=True),
-            no_validation=True,
-            requires_fit=True,
-        )
+        return transformer_tags()

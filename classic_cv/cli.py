@@ -1,0 +1,277 @@
+"""The command line: arguments in, calls to the library, text out. No logic of its own.
+
+Heavy modules are imported inside the commands, so that ``predict`` starts fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from classic_cv.errors import ClassicCVError
+
+EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def json_option(command: Command) -> Command:
+    """The ``--json FILE`` that every command has."""
+    return click.option(
+        "--json",
+        "json_file",
+        metavar="FILE",
+        help="Write the result as JSON to FILE; - for standard output in place of the text.",
+    )(command)
+
+
+def jobs_option(command: Command) -> Command:
+    """The ``--jobs N`` of commands that extract features."""
+    return click.option(
+        "--jobs", default=-1, show_default=True, metavar="N", help="Threads for features; -1 for all cores."
+    )(command)
+
+
+def target_option(command: Command) -> Command:
+    """The ``--target NAME`` of commands that read a dataset."""
+    return click.option("--target", metavar="NAME", help="The column of a manifest that holds the class.")(
+        command
+    )
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="classic-cv", prog_name="classic-cv")
+def cli() -> None:
+    """Classical computer vision as a baseline one can trust: fit, predict, evaluate.
+
+    Exit status: 0 done, 1 the answer is no, 2 wrong usage or input, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "name",
+    type=click.Choice(["digits", "textures", "faces"]),
+    default="digits",
+    show_default=True,
+    help="Which image set to write.",
+)
+@json_option
+def demo(directory: Path, name: str, json_file: str | None) -> None:
+    """Write a real image set that the dependencies ship, as train/ and test/ folders of classes."""
+    from classic_cv.demo import write_demo
+    from classic_cv.report import demo_text
+
+    summary = write_demo(directory, name)
+    _emit(summary, demo_text(summary), json_file)
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--recipe", metavar="NAME|FILE", help="A recipe of the shelf, or a .toml file.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("model.safetensors"),
+    show_default=True,
+    help="The model file to write.",
+)
+@target_option
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fit.")
+@click.option(
+    "--test-fraction",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    help="Share held out when the data has no test part.",
+)
+@click.option(
+    "--max-bad",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0),
+    help="Share of unreadable images above which fitting fails.",
+)
+@jobs_option
+@json_option
+def fit(
+    data: Path,
+    recipe: str | None,
+    out: Path,
+    target: str | None,
+    seed: int,
+    test_fraction: float,
+    max_bad: float,
+    jobs: int,
+    json_file: str | None,
+) -> None:
+    """Fit a model to DATA, write it, and measure it on the test part.
+
+    DATA is a folder per class; train/ [val/] test/ of such folders; a CSV or TSV manifest with a column path
+    or file; or an npz file in MedMNIST's form. Without a test part one is split off.
+    """
+    from classic_cv.artifact import check_writable
+    from classic_cv.fitting import fit as fit_model
+    from classic_cv.recipe import DEFAULT_RECIPE
+    from classic_cv.report import fit_text, progress_bars
+
+    check_writable(out)
+    with progress_bars() as progress:
+        model = fit_model(
+            data,
+            recipe or DEFAULT_RECIPE,
+            target=target,
+            seed=seed,
+            jobs=jobs,
+            test_fraction=test_fraction,
+            max_bad=max_bad,
+            progress=progress,
+        )
+    report = {**(model.report or {})}
+    try:
+        model.save(out)
+    finally:
+        report["model"] = str(out) if out.exists() else None
+        _emit(report, fit_text(report), json_file)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|-...")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Most probable classes to print.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+@jobs_option
+@json_option
+def predict(
+    model: Path, images: tuple[str, ...], top: int, style: str, jobs: int, json_file: str | None
+) -> None:
+    """Predict the class of images: files, folders of images, or - for one image on standard input.
+
+    Unreadable images are named on standard error and skipped; when none is left the exit status is 2.
+    """
+    from classic_cv.model import load
+    from classic_cv.prediction import predict_paths
+    from classic_cv.report import predictions_writer
+
+    loaded = load(model)
+    write = predictions_writer(style if json_file != "-" else "none", min(top, len(loaded.class_names)))
+    predictions, done = [], 0
+    for prediction in predict_paths(loaded, images, top=top, jobs=jobs):
+        if "error" in prediction:
+            click.echo(f"skipped: {prediction['error']}", err=True)
+        else:
+            write(prediction)
+            done += 1
+        if json_file:
+            predictions.append(prediction)
+    _write_json(predictions, json_file)
+    if not done:
+        sys.exit(EXIT_WRONG_INPUT)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["test", "val", "train", "all"]),
+    default="test",
+    show_default=True,
+    help="The part to measure on.",
+)
+@target_option
+@jobs_option
+@json_option
+def evaluate(
+    model: Path, data: Path, split: str, target: str | None, jobs: int, json_file: str | None
+) -> None:
+    """Measure MODEL on a part of DATA: accuracy with interval, per class, calibration, latency, memory."""
+    from classic_cv.evaluation import evaluate as evaluate_model
+    from classic_cv.model import load
+    from classic_cv.report import evaluate_text, progress_bars
+
+    loaded = load(model)
+    with progress_bars() as progress:
+        figures = evaluate_model(loaded, data, split, target=target, jobs=jobs, progress=progress)
+    _emit(figures, evaluate_text(figures), json_file)
+
+
+@cli.command()
+@json_option
+def recipes(json_file: str | None) -> None:
+    """List the recipes that ship with classic-cv."""
+    from classic_cv.recipe import load_recipe, shelf
+    from classic_cv.report import recipes_text
+
+    entries = [
+        {"name": name, "file": str(path), "description": load_recipe(name).description}
+        for name, path in shelf().items()
+    ]
+    _emit(entries, recipes_text(entries), json_file)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@json_option
+def show(model: Path, json_file: str | None) -> None:
+    """Print what MODEL is: recipe, classes, choices made while fitting, versions, fingerprint."""
+    from classic_cv.model import load
+    from classic_cv.report import show_text
+
+    summary = load(model).summary()
+    _emit(summary, show_text(summary), json_file)
+
+
+def _emit(result: Any, text: str, json_file: str | None) -> None:
+    """Print the text, write the JSON; with ``--json -`` print only the JSON."""
+    if json_file != "-":
+        click.echo(text)
+    _write_json(result, json_file)
+
+
+def _write_json(result: Any, json_file: str | None) -> None:
+    from classic_cv.artifact import write_atomically
+
+    if json_file is None:
+        return
+    text = json.dumps(result, ensure_ascii=False, indent=2) + "\n"
+    if json_file == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomically(Path(json_file), text.encode())
+
+
+def main() -> None:
+    """Run the command line; errors of ours and wrong usage exit with 2, without a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ClassicCVError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_WRONG_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: no file was changed", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader went away, as in `| head`: not an error; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,145 @@
+"""Measure a model on labelled images: accuracy figures, latency from encoded bytes to label, throughput."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.dataset import Dataset, load_dataset, make_split
+from classic_cv.errors import DatasetError, ImageError
+from classic_cv.extraction import Progress, extract
+from classic_cv.metrics import classification_metrics
+from classic_cv.model import Model
+from classic_cv.timing import available_cores, cpu_name, latencies_ms, peak_rss_mb, percentiles, thread_limit
+
+LATENCY_IMAGES = 200
+"""Images that single-image latency is measured on, evenly spread over the part."""
+
+PARTS = ("test", "val", "train", "all")
+
+
+def evaluate(
+    model: Model,
+    data: str | Path,
+    split: str = "test",
+    *,
+    target: str | None = None,
+    jobs: int = -1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure ``model`` on one part of a dataset.
+
+    Args:
+        model: a fitted model.
+        data: a folder, manifest or npz file, as ``fit`` takes them.
+        split: ``test``, ``val``, ``train`` or ``all``. Where the data has no test part, ``test`` is the
+            part that ``fit`` held out, found again by the model's seed and checked by its fingerprint.
+        target: the manifest column that holds the class.
+        jobs: threads; -1 for all cores.
+        progress: called with (task, done, total).
+
+    Returns:
+        the figures, see ``evaluate_indices``, and ``split_sha256`` of the data's split, ``same_split``
+        (whether it is the one that the model was fitted on), ``skipped`` images and ``data``.
+
+    Raises:
+        DatasetError: the part is empty, or has classes that the model does not know.
+    """
+    if split not in PARTS:
+        raise DatasetError(f"no part {split!r}; allowed are {', '.join(PARTS)}")
+    dataset = load_dataset(data, target=target)
+    indices, fingerprint = _part(model, dataset, split)
+    figures, problems = evaluate_indices(model, dataset, indices, jobs, progress)
+    return {
+        "data": dataset.name,
+        "split": split,
+        **figures,
+        "split_sha256": fingerprint,
+        "same_split": fingerprint == model.metadata.split_sha256,
+        "skipped": [{"image": p.source, "reason": p.reason} for p in problems],
+    }
+
+
+def _part(model: Model, dataset: Dataset, name: str) -> tuple[NDArray[np.intp], str]:
+    split = make_split(dataset, test_fraction=model.metadata.test_fraction, seed=model.metadata.seed)
+    indices: NDArray[np.intp]
+    if name == "all":
+        indices = np.arange(len(dataset), dtype=np.intp)
+    else:
+        if not split.given and split.fingerprint != model.metadata.split_sha256:
+            raise DatasetError(
+                f"{dataset.name}: has no {name} part, and is not the data that the model was fitted on, so the "
+                "part held out then cannot be found again; to measure on all its images use --split all"
+            )
+        indices = getattr(split, name)
+    if len(indices) == 0:
+        raise DatasetError(f"{dataset.name}: its {name} part is empty")
+    return indices, split.fingerprint
+
+
+def evaluate_indices(
+    model: Model,
+    dataset: Dataset,
+    indices: NDArray[np.intp],
+    jobs: int = -1,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], list[ImageError]]:
+    """Figures of ``model`` on the dataset's items ``indices``, and the images that could not be read.
+
+    Returns:
+        ``task``, the figures of ``classification_metrics``, ``latency_ms`` {p50, p90, p95, p99} of single
+        images from encoded bytes to probabilities on one thread, ``throughput`` (images/s of whole
+        batches, reading included) on ``threads`` threads, ``model_bytes``, ``peak_rss_mb`` of this process,
+        ``recipe``, ``versions``, ``cpu``.
+    """
+    classes = _class_indices(model, dataset, indices)
+    start = time.perf_counter()
+    extraction = extract(dataset, indices, model.featurizer, jobs, progress, "test features")
+    if not len(extraction.kept):
+        raise DatasetError(f"{dataset.name}: none of {len(indices)} images can be read: {extraction.problems[0]}")
+    probabilities = model.probabilities(extraction.X)
+    seconds = time.perf_counter() - start
+    y = classes[dataset.y[extraction.kept]]
+    figures = {
+        "task": "classification",
+        **classification_metrics(y, probabilities, model.class_names),
+        "latency_ms": single_image_latency(model, dataset, extraction.kept),
+        "throughput": len(extraction.kept) / seconds,
+        "threads": available_cores() if jobs < 0 else jobs,
+        "model_bytes": len(model.to_bytes()),
+        "peak_rss_mb": peak_rss_mb(),
+        "recipe": model.recipe.name,
+        "versions": model.metadata.versions,
+        "cpu": cpu_name(),
+    }
+    return figures, extraction.problems
+
+
+def _class_indices(model: Model, dataset: Dataset, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each class of the dataset its index in the model, -1 where it has none and none is needed."""
+    known = {name: k for k, name in enumerate(model.class_names)}
+    unknown = {dataset.class_names[k] for k in np.unique(dataset.y[indices])} - known.keys()
+    if unknown:
+        raise DatasetError(
+            f"{dataset.name}: has classes that the model does not know: {_listed(sorted(unknown))}; "
+            f"it knows: {_listed(model.class_names)}"
+        )
+    return np.array([known.get(name, -1) for name in dataset.class_names], np.intp)
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def single_image_latency(model: Model, dataset: Dataset, indices: NDArray[np.intp]) -> dict[str, float]:
+    """Percentiles in ms of one image at a time, encoded bytes to probabilities, on one thread."""
+    chosen = indices[np.linspace(0, len(indices) - 1, min(LATENCY_IMAGES, len(indices))).astype(np.intp)]
+    items = [[dataset.read(int(index))] for index in chosen]
+    with thread_limit(1):
+        return percentiles(latencies_ms(model.predict_proba, items))

@@ -1,0 +1,211 @@
+"""Fit a recipe to a dataset: features once, C by cross-validation, calibrated, measured on the test part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.artifact import Metadata
+from classic_cv.dataset import Dataset, Split, load_dataset, make_split
+from classic_cv.errors import DatasetError, ImageError
+from classic_cv.evaluation import evaluate_indices
+from classic_cv.extraction import Extraction, Progress, extract, read_pictures
+from classic_cv.features.base import Features
+from classic_cv.featurizer import Featurizer
+from classic_cv.heads.calibration import Calibrator
+from classic_cv.heads.cross_validation import cross_validate
+from classic_cv.heads.dummy import Dummy
+from classic_cv.heads.scaler import fold_scaler, standardize
+from classic_cv.heads.svm import LinearSVM
+from classic_cv.model import FittedHead, Model
+from classic_cv.recipe import DEFAULT_RECIPE, LinearSVMSettings, Recipe, load_recipe
+
+FIT_SAMPLE = 64
+"""Training images that the extractors are fitted on, evenly spread over the training part."""
+
+MAX_BAD = 0.1
+"""The share of unreadable images above which fitting fails."""
+
+
+@dataclass
+class FittedClassifier:
+    """A head with its calibration and the choices behind it."""
+
+    head: FittedHead
+    calibrator: Calibrator | None
+    choices: dict[str, Any]
+
+
+def fit(
+    data: str | Path,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    *,
+    target: str | None = None,
+    seed: int = 0,
+    jobs: int = -1,
+    test_fraction: float = 0.2,
+    max_bad: float = MAX_BAD,
+    progress: Progress | None = None,
+) -> Model:
+    """Fit a recipe to a dataset and measure it on the test part, which is read once, at the end.
+
+    Args:
+        data: a folder, manifest or npz file, as ``load_dataset`` takes them. A validation part joins the
+            training part: C is chosen by cross-validation, so nothing has to be held out for it.
+        recipe: name of a shelf recipe, path of a TOML file, or a ``Recipe``.
+        target: the manifest column that holds the class.
+        seed: of the split, the folds and the samples.
+        jobs: threads for feature extraction; -1 for all cores. The model does not depend on it.
+        test_fraction: share of the images held out when the data has no test part.
+        max_bad: share of unreadable images above which fitting fails; fewer are skipped by name.
+        progress: called with (task, done, total).
+
+    Returns:
+        the fitted model; ``model.report`` holds the figures, the skipped images and the notes on the data.
+
+    Raises:
+        ClassicCVError: the data or the recipe cannot be used, or too many images are unreadable.
+    """
+    start = time.perf_counter()
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    dataset = load_dataset(data, target=target)
+    split = make_split(dataset, test_fraction=test_fraction, seed=seed)
+    train = np.sort(np.concatenate([split.train, split.val]))
+    _check_classes(dataset, train)
+    featurizer = fit_featurizer(recipe, dataset, train)
+    extraction = extract(dataset, train, featurizer, jobs, progress, "training features")
+    check_bad(extraction.problems, len(train), max_bad)
+    _check_classes(dataset, extraction.kept)
+    classifier = fit_classifier(recipe, featurizer, dataset, extraction, seed)
+    metadata = Metadata(
+        recipe_name=recipe.name,
+        recipe=recipe.to_table(),
+        gray=featurizer.gray,
+        class_names=tuple(dataset.class_names),
+        seed=seed,
+        test_fraction=test_fraction,
+        split_sha256=split.fingerprint,
+        n_train=len(extraction.kept),
+        fit=classifier.choices,
+        versions=versions(),
+    )
+    model = Model(recipe, featurizer, classifier.head, classifier.calibrator, metadata)
+    fit_seconds = time.perf_counter() - start
+    model.report = _report(model, dataset, split, extraction, fit_seconds, jobs, progress)
+    return model
+
+
+def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) -> Featurizer:
+    """Fit the extractors of ``recipe`` on a sample spread evenly over the training images."""
+    sample = train[np.linspace(0, len(train) - 1, min(FIT_SAMPLE, len(train))).astype(np.intp)]
+    featurizer = Featurizer.of(recipe)
+    batch, pictures = read_pictures(dataset, sample.tolist(), featurizer)
+    if not pictures:
+        raise DatasetError(
+            f"{dataset.name}: none of {len(sample)} sampled training images can be read; "
+            f"the first: {batch.problems[0]}"
+        )
+    return featurizer.fit(pictures)
+
+
+def fit_classifier(
+    recipe: Recipe, featurizer: Featurizer, dataset: Dataset, extraction: Extraction, seed: int
+) -> FittedClassifier:
+    """Fit the recipe's head on training features; ``extraction.X`` is scaled in place."""
+    X, y = extraction.X, dataset.y[extraction.kept]
+    settings = recipe.head
+    if not isinstance(settings, LinearSVMSettings):
+        return FittedClassifier(Dummy().fit(X, y), None, {})
+    groups = None if dataset.groups is None else dataset.groups[extraction.kept]
+    return fit_linear_svm(settings, X, y, groups, featurizer.group_widths, seed)
+
+
+def fit_linear_svm(
+    settings: LinearSVMSettings,
+    X: Features,
+    y: NDArray[np.intp],
+    groups: NDArray[Any] | None,
+    widths: Sequence[int],
+    seed: int,
+) -> FittedClassifier:
+    """Choose C by cross-validation, calibrate on its out-of-fold scores, fit on all rows.
+
+    ``X`` is scaled in place; the scale is folded into the returned weights, which take raw features.
+    """
+    mean, scale = _scale(settings.scale, X, widths)
+    weight: Any = "balanced" if settings.class_weight == "balanced" else None
+    Cs = None if settings.C == "auto" else [settings.C]
+    chosen = cross_validate(X, y, groups=groups, Cs=Cs, seed=seed, class_weight=weight)
+    calibrator = Calibrator().fit(chosen.scores, chosen.y)
+    head = LinearSVM(C=chosen.C, class_weight=weight).fit(X, y)
+    head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, mean, scale)
+    return FittedClassifier(head, calibrator, chosen.summary())
+
+
+def _scale(
+    how: str, X: Features, widths: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if how == "none":
+        return np.zeros(X.shape[1], np.float32), np.ones(X.shape[1], np.float32)
+    return standardize(X, np.repeat(np.arange(len(widths)), widths) if how == "groups" else None)
+
+
+def check_bad(problems: Sequence[ImageError], n: int, max_bad: float) -> None:
+    """Raise DatasetError when more than ``max_bad`` of ``n`` images are unreadable."""
+    if len(problems) > max_bad * n:
+        shown = "\n".join(f"  {problem}" for problem in problems[:10])
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise DatasetError(
+            f"{len(problems)} of {n} images cannot be read, more than the {max_bad:.0%} allowed "
+            f"(--max-bad):\n{shown}{more}"
+        )
+
+
+def _check_classes(dataset: Dataset, train: NDArray[np.intp]) -> None:
+    found = np.unique(dataset.y[train])
+    if len(found) < 2:
+        names = ", ".join(dataset.class_names[k] for k in found)
+        raise DatasetError(
+            f"{dataset.name}: a classifier needs training images of at least two classes, "
+            f"found {len(found)}: {names or 'none'}"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of classic-cv and of the packages that its figures depend on."""
+    packages = ("classic-cv", "numpy", "opencv-python-headless", "scikit-learn", "pillow")
+    return {package: version(package) for package in packages}
+
+
+def _report(
+    model: Model,
+    dataset: Dataset,
+    split: Split,
+    extraction: Extraction,
+    fit_seconds: float,
+    jobs: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Everything that ``fit`` tells: the data, the choices, the figures on the test part."""
+    evaluation, problems = evaluate_indices(model, dataset, split.test, jobs, progress)
+    return {
+        "data": dataset.name,
+        "classes": len(model.class_names),
+        "n_train": len(extraction.kept),
+        "split_sha256": split.fingerprint,
+        "seed": model.metadata.seed,
+        "recipe": model.recipe.name,
+        "fit": model.metadata.fit,
+        "fit_seconds": fit_seconds,
+        "test": evaluation,
+        "skipped": [{"image": p.source, "reason": p.reason} for p in [*extraction.problems, *problems]],
+        "notes": [],
+    }

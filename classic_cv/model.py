@@ -1,0 +1,204 @@
+"""The fitted or loaded model: images in, labels and probabilities out. Imports NumPy and OpenCV only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv import artifact
+from classic_cv.artifact import Metadata
+from classic_cv.errors import ArtifactError, ClassicCVError
+from classic_cv.estimator import Estimator
+from classic_cv.extraction import ImageSource, Progress, extract
+from classic_cv.features.base import Features
+from classic_cv.featurizer import Featurizer
+from classic_cv.heads.calibration import Calibrator
+from classic_cv.heads.dummy import Dummy
+from classic_cv.heads.svm import LinearSVM
+from classic_cv.recipe import DummySettings, Recipe, parse_recipe
+
+FittedHead: TypeAlias = LinearSVM | Dummy
+
+GOLDEN_TOLERANCE = 1e-3
+"""Relative to the score's size, at least absolute: how close stored scores must come out at loading."""
+
+
+def golden_images(seed: int = 0) -> list[NDArray[np.uint8]]:
+    """Two RGB images of 48x64 drawn from ``seed``, smooth and rough: never training images.
+
+    From PCG64's raw bits, whose stream NumPy keeps stable across versions (NEP 19).
+    """
+    raw = np.random.PCG64(seed).random_raw(6 * 8 * 3 + 48 * 64 * 3)
+    values = (raw >> np.uint64(56)).astype(np.uint8)
+    smooth = cv2.resize(values[: 6 * 8 * 3].reshape(6, 8, 3), (64, 48), interpolation=cv2.INTER_LINEAR)
+    rough = values[6 * 8 * 3 :].reshape(48, 64, 3)
+    return [np.asarray(smooth, np.uint8), cv2.addWeighted(smooth, 0.75, rough, 0.25, 0.0).astype(np.uint8)]
+
+
+class Model:
+    """A fitted classifier.
+
+    Attributes:
+        recipe: what it was built from.
+        class_names: names of the classes, in the order of scores and probabilities.
+        metadata: seed, split fingerprint, choices made while fitting, versions.
+        report: figures that ``fit`` measured; None for a loaded model.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        featurizer: Featurizer,
+        head: FittedHead,
+        calibrator: Calibrator | None,
+        metadata: Metadata,
+    ) -> None:
+        self.recipe = recipe
+        self.featurizer = featurizer
+        self.head = head
+        self.calibrator = calibrator
+        self.metadata = metadata
+        self.report: dict[str, Any] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of scores and probabilities."""
+        return self.metadata.class_names
+
+    def summary(self) -> dict[str, Any]:
+        """What the model is, as plain data: the metadata, the number of features, the file's size."""
+        return {
+            **msgspec.to_builtins(self.metadata),
+            "n_features": self.featurizer.n_features,
+            "model_bytes": len(self.to_bytes()),
+        }
+
+    def scores(self, X: Features) -> NDArray[np.float32]:
+        """Class scores of features: float32 (n, n_classes), or (n,) for two classes."""
+        return np.asarray(self.head.decision_function(X), np.float32)
+
+    def probabilities(self, X: Features) -> NDArray[np.float32]:
+        """Calibrated class probabilities of features: float32 (n, n_classes), rows sum to 1."""
+        scores = self.scores(X)
+        if self.calibrator is not None:
+            return self.calibrator.transform(scores)
+        exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), np.float32)
+
+    def features(self, images: Any, jobs: int = 1, progress: Progress | None = None) -> Features:
+        """Features of images: float32 (n, n_features).
+
+        Args:
+            images: a list of paths, encoded bytes or uint8 arrays, or one array (n, height, width[, 3]);
+                a single path or bytes object counts as a list of one.
+            jobs: threads; -1 for all cores. The result does not depend on it.
+
+        Raises:
+            ImageError: an image cannot be used.
+        """
+        source = _Listed(images)
+        extraction = extract(source, range(len(source.items)), self.featurizer, jobs, progress)
+        if extraction.problems:
+            raise extraction.problems[0]
+        return extraction.X
+
+    def decision_function(self, images: Any, jobs: int = 1) -> NDArray[np.float32]:
+        """Class scores of images, as ``features`` takes them: (n, n_classes), or (n,) for two classes."""
+        return self.scores(self.features(images, jobs))
+
+    def predict_proba(self, images: Any, jobs: int = 1) -> NDArray[np.float32]:
+        """Calibrated probabilities of images, as ``features`` takes them: float32 (n, n_classes)."""
+        return self.probabilities(self.features(images, jobs))
+
+    def predict(self, images: Any, jobs: int = 1) -> NDArray[np.str_]:
+        """The most probable class name of each image, as ``features`` takes them: (n,)."""
+        return np.array(self.class_names)[self.predict_proba(images, jobs).argmax(axis=1)]
+
+    def to_bytes(self) -> bytes:
+        """The bytes of the model file."""
+        tensors = {}
+        for prefix, estimator in _parts(self.featurizer, self.head, self.calibrator):
+            for name, array in estimator.state().items():
+                tensors[f"{prefix}.{name}"] = array
+        tensors["golden.scores"] = self.decision_function(golden_images())
+        return artifact.to_bytes(self.metadata, tensors)
+
+    def save(self, path: str | Path) -> int:
+        """Write the model file, aside and renamed; returns its size in bytes.
+
+        Raises:
+            ArtifactError: it cannot be written there.
+        """
+        data = self.to_bytes()
+        artifact.write_atomically(Path(path), data)
+        return len(data)
+
+
+class _Listed:
+    """A list of images as an ``ImageSource``."""
+
+    def __init__(self, images: Any) -> None:
+        self.items: Sequence[Any] = [images] if isinstance(images, (str, Path, bytes)) else images
+
+    def read(self, index: int) -> Any:
+        return self.items[index]
+
+    def name(self, index: int) -> str:
+        item = self.items[index]
+        return str(item) if isinstance(item, (str, Path)) else f"image {index}"
+
+
+def _parts(
+    featurizer: Featurizer, head: FittedHead, calibrator: Calibrator | None
+) -> list[tuple[str, Estimator]]:
+    """The estimators whose learned arrays make up a model, with the prefix of their tensor names."""
+    parts: list[tuple[str, Estimator]] = [
+        (f"features.{index}", extractor) for index, extractor in enumerate(featurizer.extractors)
+    ]
+    parts.append(("head", head))
+    if calibrator is not None:
+        parts.append(("calibrator", calibrator))
+    return parts
+
+
+def load(path: str | Path) -> Model:
+    """Read a model file, verify it and check that its golden scores come out again.
+
+    Raises:
+        ArtifactError: no such file, not a classic-cv model, damaged, truncated, of a newer format, or it
+            gives other scores here than where it was fitted.
+    """
+    metadata, tensors = artifact.read_file(path)
+    try:
+        model = _build(metadata, tensors)
+        expected = tensors["golden.scores"]
+        golden = model.decision_function(golden_images())
+    except (ClassicCVError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise ArtifactError(f"{path}: its contents do not make a model ({error})") from None
+    difference = np.abs(golden - expected) / np.maximum(np.abs(expected), 1.0)
+    if golden.shape != expected.shape or not float(difference.max()) <= GOLDEN_TOLERANCE:
+        raise ArtifactError(
+            f"{path}: gives other scores here than where it was fitted (by {difference.max():.2g}, allowed "
+            f"{GOLDEN_TOLERANCE}); fitted with {metadata.versions}; fit it again with these versions"
+        )
+    return model
+
+
+def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
+    recipe = parse_recipe(metadata.recipe, name=metadata.recipe_name, source="recipe")
+    featurizer = Featurizer.of(recipe)
+    featurizer.gray = metadata.gray
+    head: FittedHead = Dummy() if isinstance(recipe.head, DummySettings) else LinearSVM()
+    calibrator = None if isinstance(recipe.head, DummySettings) else Calibrator()
+    for prefix, estimator in _parts(featurizer, head, calibrator):
+        start = f"{prefix}."
+        estimator.load_state({
+            name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)
+        })
+    return Model(recipe, featurizer, head, calibrator, metadata)

@@ -1,0 +1,77 @@
+"""Predictions for paths as the command line gives them: files, folders, standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.dataset import find_images
+from classic_cv.errors import DatasetError
+from classic_cv.extraction import extract_batches
+from classic_cv.model import Model
+
+STANDARD_INPUT = "-"
+
+
+class PathSource:
+    """Image files, and standard input, as a source of images."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def read(self, index: int) -> Path | bytes:
+        """The path of a file, which is read when it is decoded, or the bytes on standard input."""
+        name = self.names[index]
+        return sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name)
+
+    def name(self, index: int) -> str:
+        """The path as given or found."""
+        name = self.names[index]
+        return "<stdin>" if name == STANDARD_INPUT else name
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """File names as given, folders replaced by the image files below them.
+
+    Raises:
+        DatasetError: a folder without image files, or - given twice.
+    """
+    if list(paths).count(STANDARD_INPUT) > 1:
+        raise DatasetError("- is given twice: standard input can be read only once")
+    names: list[str] = []
+    for path in paths:
+        if path != STANDARD_INPUT and Path(path).is_dir():
+            found = [str(file) for file in find_images(Path(path))]
+            if not found:
+                raise DatasetError(f"{path}: no image files in this folder")
+            names += found
+        else:
+            names.append(path)
+    return names
+
+
+def predict_paths(model: Model, paths: Sequence[str], top: int = 5, jobs: int = 1) -> Iterator[dict[str, Any]]:
+    """Predict files and folders, batch by batch.
+
+    Yields:
+        per image ``{"path", "label", "probability", "top": [{"label", "probability"}, …]}``, or
+        ``{"path", "error"}`` for one that cannot be read.
+    """
+    source = PathSource(expand(paths))
+    for batch in extract_batches(source, range(len(source.names)), model.featurizer, jobs):
+        probabilities = model.probabilities(batch.features) if batch.kept else ()
+        for index, row in zip(batch.kept, probabilities, strict=True):
+            ranked = _ranked(row, model.class_names, top)
+            yield {"path": source.name(index), **ranked[0], "top": ranked}
+        for problem in batch.problems:
+            yield {"path": problem.source, "error": str(problem)}
+
+
+def _ranked(row: NDArray[np.float32], names: Sequence[str], top: int) -> list[dict[str, Any]]:
+    order = np.argsort(-row, kind="stable")[:top]
+    return [{"label": names[k], "probability": float(row[k])} for k in order]
