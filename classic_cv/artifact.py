@@ -65,7 +65,7 @@ def tensors_sha256(tensors: Tensors) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of the tensors, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
+        array = np.asarray(tensors[name], order="C")
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -75,7 +75,8 @@ def to_bytes(metadata: Metadata, tensors: Tensors) -> bytes:
     """The bytes of the model file: the same input gives the same bytes."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())}
+    # Not ascontiguousarray: it makes a 0-d array 1-d.
+    arrays = {name: np.asarray(array, order="C") for name, array in sorted(tensors.items())}
     envelope = {
         "format_version": FORMAT_VERSION,
         "tensors_sha256": tensors_sha256(arrays),

@@ -10,11 +10,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from classic_cv.errors import ClassicCVError
+
+if TYPE_CHECKING:
+    from classic_cv.demo import DemoSet
 
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -68,7 +71,7 @@ def cli() -> None:
     help="Which image set to write.",
 )
 @json_option
-def demo(directory: Path, name: str, json_file: str | None) -> None:
+def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
     """Write a real image set that the dependencies ship, as train/ and test/ folders of classes."""
     from classic_cv.demo import write_demo
     from classic_cv.report import demo_text
@@ -88,7 +91,9 @@ def demo(directory: Path, name: str, json_file: str | None) -> None:
     help="The model file to write.",
 )
 @target_option
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fit.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fit."
+)
 @click.option(
     "--test-fraction",
     default=0.2,
@@ -123,6 +128,7 @@ def fit(
     """
     from classic_cv.artifact import check_writable
     from classic_cv.fitting import fit as fit_model
+    from classic_cv.fitting import save_or_rescue
     from classic_cv.recipe import DEFAULT_RECIPE
     from classic_cv.report import fit_text, progress_bars
 
@@ -138,18 +144,19 @@ def fit(
             max_bad=max_bad,
             progress=progress,
         )
-    report = {**(model.report or {})}
-    try:
-        model.save(out)
-    finally:
-        report["model"] = str(out) if out.exists() else None
-        _emit(report, fit_text(report), json_file)
+    saved, failure = save_or_rescue(model, out)
+    report = {**(model.report or {}), "model": str(saved)}
+    _emit(report, fit_text(report), json_file)
+    if failure:
+        raise failure
 
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|-...")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Most probable classes to print.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), help="Most probable classes to print."
+)
 @click.option(
     "--format",
     "style",

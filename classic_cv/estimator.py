@@ -24,15 +24,15 @@ from classic_cv.errors import NotFittedError, ParameterError
 
 
 @functools.cache
-def signature_of(cls: type[Estimator]) -> tuple[tuple[str, Any, Any], ...]:
-    """(name, type, default) of each ``__init__`` parameter of ``cls``, in order."""
+def signature_of(cls: Any) -> tuple[tuple[str, Any, Any], ...]:
+    """(name, type, default) of each ``__init__`` parameter of the estimator class ``cls``, in order."""
     hints = typing.get_type_hints(cls.__init__, include_extras=True)
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return tuple((p.name, hints[p.name], p.default) for p in parameters)
 
 
 @functools.cache
-def params_struct(cls: type[Estimator]) -> type[msgspec.Struct]:
+def params_struct(cls: Any) -> type[msgspec.Struct]:
     """A frozen struct of the parameters of ``cls``; decoding into it rejects unknown keys and bad values."""
     fields = [(name, kind, default) for name, kind, default in signature_of(cls)]
     return msgspec.defstruct(cls.__name__, fields, frozen=True, kw_only=True, forbid_unknown_fields=True)
@@ -95,10 +95,12 @@ class Estimator:
         return {name: np.asarray(getattr(self, name)) for name in self.learned}
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
-        """Set the learned attributes from what ``state`` returned; a 0-d array becomes a Python number."""
+        """Set the learned attributes from what ``state`` returned; a 0-d integer becomes an int."""
         for name in self.learned:
             array = state[name]
-            setattr(self, name, array.item() if array.ndim == 0 else array)
+            # Only integers: a 0-d float32 as a Python float would come back as float64.
+            number = array.ndim == 0 and array.dtype.kind == "i"
+            setattr(self, name, array.item() if number else array)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classic_cv.dataset import Dataset, load_dataset, make_split
+from classic_cv.dataset import Dataset, Split, load_dataset, make_split
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.extraction import Progress, extract
 from classic_cv.metrics import classification_metrics
@@ -53,23 +53,31 @@ def evaluate(
     if split not in PARTS:
         raise DatasetError(f"no part {split!r}; allowed are {', '.join(PARTS)}")
     dataset = load_dataset(data, target=target)
-    indices, fingerprint = _part(model, dataset, split)
+    found = make_split(dataset, test_fraction=model.metadata.test_fraction, seed=model.metadata.seed)
+    indices = _part(model, dataset, found, split)
     figures, problems = evaluate_indices(model, dataset, indices, jobs, progress)
     return {
         "data": dataset.name,
         "split": split,
         **figures,
-        "split_sha256": fingerprint,
-        "same_split": fingerprint == model.metadata.split_sha256,
-        "skipped": [{"image": p.source, "reason": p.reason} for p in problems],
+        "split_sha256": found.fingerprint,
+        "same_split": found.fingerprint == model.metadata.split_sha256,
+        "notes": [*dataset.notes, *found.notes],
+        "skipped": skipped_images(dataset, found, problems),
     }
 
 
-def _part(model: Model, dataset: Dataset, name: str) -> tuple[NDArray[np.intp], str]:
-    split = make_split(dataset, test_fraction=model.metadata.test_fraction, seed=model.metadata.seed)
-    indices: NDArray[np.intp]
+def skipped_images(dataset: Dataset, split: Split, undecodable: Sequence[ImageError]) -> list[dict[str, str]]:
+    """Everything meant as a sample that was left out: found while listing, hashing and decoding."""
+    problems = [*dataset.problems, *split.problems, *undecodable]
+    return [{"image": problem.source, "reason": problem.reason} for problem in problems]
+
+
+def _part(model: Model, dataset: Dataset, split: Split, name: str) -> NDArray[np.int64]:
+    """Indices of the part ``name`` of the split, or of all readable files."""
+    indices: NDArray[np.int64]
     if name == "all":
-        indices = np.arange(len(dataset), dtype=np.intp)
+        indices = np.sort(np.concatenate([split.train, split.val, split.test]))
     else:
         if not split.given and split.fingerprint != model.metadata.split_sha256:
             raise DatasetError(
@@ -79,7 +87,7 @@ def _part(model: Model, dataset: Dataset, name: str) -> tuple[NDArray[np.intp], 
         indices = getattr(split, name)
     if len(indices) == 0:
         raise DatasetError(f"{dataset.name}: its {name} part is empty")
-    return indices, split.fingerprint
+    return indices
 
 
 def evaluate_indices(
@@ -101,7 +109,9 @@ def evaluate_indices(
     start = time.perf_counter()
     extraction = extract(dataset, indices, model.featurizer, jobs, progress, "test features")
     if not len(extraction.kept):
-        raise DatasetError(f"{dataset.name}: none of {len(indices)} images can be read: {extraction.problems[0]}")
+        raise DatasetError(
+            f"{dataset.name}: none of {len(indices)} images can be read: {extraction.problems[0]}"
+        )
     probabilities = model.probabilities(extraction.X)
     seconds = time.perf_counter() - start
     y = classes[dataset.y[extraction.kept]]

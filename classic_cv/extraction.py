@@ -27,13 +27,14 @@ Progress = Callable[[str, int, int], None]
 
 
 class ImageSource(Protocol):
-    """Where images come from: item ``index`` as encoded bytes or an array, and its name."""
+    """Where images come from: a ``Dataset``, files, a list."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What each item is called in messages."""
 
     def read(self, index: int) -> Any:
-        """Encoded bytes or a pixel array of item ``index``; ImageError when it cannot be read."""
-
-    def name(self, index: int) -> str:
-        """The name of item ``index`` for messages: its path as given."""
+        """Item ``index``: a path, encoded bytes or an array of pixels; ImageError when it cannot be read."""
 
 
 @dataclass
@@ -67,7 +68,7 @@ def read_pictures(
     batch, pictures = Batch(), []
     for index in indices:
         try:
-            pictures.append(featurizer.prepare(source.read(index), source.name(index)))
+            pictures.append(featurizer.prepare(source.read(index), source.names[index]))
         except ImageError as error:
             batch.problems.append(error)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.artifact import Metadata
-from classic_cv.dataset import Dataset, Split, load_dataset, make_split
-from classic_cv.errors import DatasetError, ImageError
-from classic_cv.evaluation import evaluate_indices
+from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
+from classic_cv.errors import ArtifactError, DatasetError
+from classic_cv.evaluation import evaluate_indices, skipped_images
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
 from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
@@ -78,13 +80,13 @@ def fit(
         recipe = load_recipe(recipe)
     dataset = load_dataset(data, target=target)
     split = make_split(dataset, test_fraction=test_fraction, seed=seed)
+    check_fittable(dataset, split)
     train = np.sort(np.concatenate([split.train, split.val]))
-    _check_classes(dataset, train)
     featurizer = fit_featurizer(recipe, dataset, train)
     extraction = extract(dataset, train, featurizer, jobs, progress, "training features")
-    check_bad(extraction.problems, len(train), max_bad)
+    check_bad(skipped_images(dataset, split, extraction.problems), len(dataset), max_bad)
     _check_classes(dataset, extraction.kept)
-    classifier = fit_classifier(recipe, featurizer, dataset, extraction, seed)
+    classifier = fit_classifier(recipe, featurizer, dataset, split, extraction, seed)
     metadata = Metadata(
         recipe_name=recipe.name,
         recipe=recipe.to_table(),
@@ -117,22 +119,36 @@ def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) ->
 
 
 def fit_classifier(
-    recipe: Recipe, featurizer: Featurizer, dataset: Dataset, extraction: Extraction, seed: int
+    recipe: Recipe,
+    featurizer: Featurizer,
+    dataset: Dataset,
+    split: Split,
+    extraction: Extraction,
+    seed: int,
 ) -> FittedClassifier:
     """Fit the recipe's head on training features; ``extraction.X`` is scaled in place."""
     X, y = extraction.X, dataset.y[extraction.kept]
     settings = recipe.head
     if not isinstance(settings, LinearSVMSettings):
         return FittedClassifier(Dummy().fit(X, y), None, {})
-    groups = None if dataset.groups is None else dataset.groups[extraction.kept]
+    groups = fold_groups(split, extraction.kept)
     return fit_linear_svm(settings, X, y, groups, featurizer.group_widths, seed)
+
+
+def fold_groups(split: Split, indices: NDArray[np.intp]) -> NDArray[np.int64] | None:
+    """Groups that folds keep together (given ones and exact copies), None where every image is its own.
+
+    A fold that has one copy of an image on each side measures memory, not skill.
+    """
+    groups = split.groups[indices]
+    return groups if len(np.unique(groups)) < len(groups) else None
 
 
 def fit_linear_svm(
     settings: LinearSVMSettings,
     X: Features,
     y: NDArray[np.intp],
-    groups: NDArray[Any] | None,
+    groups: NDArray[np.int64] | None,
     widths: Sequence[int],
     seed: int,
 ) -> FittedClassifier:
@@ -150,33 +166,47 @@ def fit_linear_svm(
     return FittedClassifier(head, calibrator, chosen.summary())
 
 
-def _scale(
-    how: str, X: Features, widths: Sequence[int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scale(how: str, X: Features, widths: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if how == "none":
         return np.zeros(X.shape[1], np.float32), np.ones(X.shape[1], np.float32)
     return standardize(X, np.repeat(np.arange(len(widths)), widths) if how == "groups" else None)
 
 
-def check_bad(problems: Sequence[ImageError], n: int, max_bad: float) -> None:
-    """Raise DatasetError when more than ``max_bad`` of ``n`` images are unreadable."""
-    if len(problems) > max_bad * n:
-        shown = "\n".join(f"  {problem}" for problem in problems[:10])
-        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+def check_bad(skipped: Sequence[dict[str, str]], n: int, max_bad: float) -> None:
+    """Raise DatasetError when more than ``max_bad`` of ``n`` images were skipped."""
+    if len(skipped) > max_bad * n:
+        shown = "\n".join(f"  {entry['image']}: {entry['reason']}" for entry in skipped[:10])
+        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         raise DatasetError(
-            f"{len(problems)} of {n} images cannot be read, more than the {max_bad:.0%} allowed "
+            f"{len(skipped)} of {n} images cannot be used, more than the {max_bad:.0%} allowed "
             f"(--max-bad):\n{shown}{more}"
         )
 
 
-def _check_classes(dataset: Dataset, train: NDArray[np.intp]) -> None:
-    found = np.unique(dataset.y[train])
+def _check_classes(dataset: Dataset, kept: NDArray[np.intp]) -> None:
+    """Raise DatasetError when the readable training images are not of at least two classes."""
+    found = np.unique(dataset.y[kept])
     if len(found) < 2:
         names = ", ".join(dataset.class_names[k] for k in found)
-        raise DatasetError(
-            f"{dataset.name}: a classifier needs training images of at least two classes, "
-            f"found {len(found)}: {names or 'none'}"
-        )
+        raise DatasetError(f"{dataset.name}: only one class has readable training images: {names}")
+
+
+def save_or_rescue(model: Model, path: Path) -> tuple[Path, ArtifactError | None]:
+    """Save the model; where that fails (a full disk), save it in the temporary folder rather than lose it.
+
+    Returns:
+        where it is now, and the error if that is not ``path``.
+
+    Raises:
+        ArtifactError: it cannot be written there either.
+    """
+    try:
+        model.save(path)
+    except ArtifactError as error:
+        rescued = Path(tempfile.gettempdir()) / f"classic-cv-{os.getpid()}-{path.name}"
+        model.save(rescued)
+        return rescued, ArtifactError(f"{error}; the fitted model is in {rescued} instead")
+    return path, None
 
 
 def versions() -> dict[str, str]:
@@ -195,7 +225,10 @@ def _report(
     progress: Progress | None,
 ) -> dict[str, Any]:
     """Everything that ``fit`` tells: the data, the choices, the figures on the test part."""
-    evaluation, problems = evaluate_indices(model, dataset, split.test, jobs, progress)
+    evaluation, undecodable = None, extraction.problems
+    if len(split.test):
+        evaluation, problems = evaluate_indices(model, dataset, split.test, jobs, progress)
+        undecodable = [*undecodable, *problems]
     return {
         "data": dataset.name,
         "classes": len(model.class_names),
@@ -206,6 +239,8 @@ def _report(
         "fit": model.metadata.fit,
         "fit_seconds": fit_seconds,
         "test": evaluation,
-        "skipped": [{"image": p.source, "reason": p.reason} for p in [*extraction.problems, *problems]],
-        "notes": [],
+        "skipped": skipped_images(dataset, split, undecodable),
+        "ignored": [{"image": entry.source, "reason": entry.reason} for entry in dataset.ignored],
+        "ignored_suffixes": dict(dataset.ignored_suffixes),
+        "notes": [*dataset.notes, *split.notes],
     }

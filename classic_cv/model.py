@@ -15,7 +15,7 @@ from classic_cv import artifact
 from classic_cv.artifact import Metadata
 from classic_cv.errors import ArtifactError, ClassicCVError
 from classic_cv.estimator import Estimator
-from classic_cv.extraction import ImageSource, Progress, extract
+from classic_cv.extraction import Progress, extract
 from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.calibration import Calibrator
@@ -118,7 +118,8 @@ class Model:
 
     def predict(self, images: Any, jobs: int = 1) -> NDArray[np.str_]:
         """The most probable class name of each image, as ``features`` takes them: (n,)."""
-        return np.array(self.class_names)[self.predict_proba(images, jobs).argmax(axis=1)]
+        names: NDArray[np.str_] = np.array(self.class_names)
+        return names[self.predict_proba(images, jobs).argmax(axis=1)]
 
     def to_bytes(self) -> bytes:
         """The bytes of the model file."""
@@ -144,14 +145,14 @@ class _Listed:
     """A list of images as an ``ImageSource``."""
 
     def __init__(self, images: Any) -> None:
-        self.items: Sequence[Any] = [images] if isinstance(images, (str, Path, bytes)) else images
+        self.items: Sequence[Any] = [images] if isinstance(images, str | Path | bytes) else images
+        self.names = [
+            str(item) if isinstance(item, str | Path) else f"image {index}"
+            for index, item in enumerate(self.items)
+        ]
 
     def read(self, index: int) -> Any:
         return self.items[index]
-
-    def name(self, index: int) -> str:
-        item = self.items[index]
-        return str(item) if isinstance(item, (str, Path)) else f"image {index}"
 
 
 def _parts(
@@ -198,7 +199,7 @@ def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
     calibrator = None if isinstance(recipe.head, DummySettings) else Calibrator()
     for prefix, estimator in _parts(featurizer, head, calibrator):
         start = f"{prefix}."
-        estimator.load_state({
-            name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)
-        })
+        estimator.load_state(
+            {name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)}
+        )
     return Model(recipe, featurizer, head, calibrator, metadata)

@@ -21,18 +21,14 @@ STANDARD_INPUT = "-"
 class PathSource:
     """Image files, and standard input, as a source of images."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+        self.names = ["<stdin>" if path == STANDARD_INPUT else path for path in paths]
 
     def read(self, index: int) -> Path | bytes:
         """The path of a file, which is read when it is decoded, or the bytes on standard input."""
-        name = self.names[index]
-        return sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name)
-
-    def name(self, index: int) -> str:
-        """The path as given or found."""
-        name = self.names[index]
-        return "<stdin>" if name == STANDARD_INPUT else name
+        path = self.paths[index]
+        return sys.stdin.buffer.read() if path == STANDARD_INPUT else Path(path)
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -55,7 +51,9 @@ def expand(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def predict_paths(model: Model, paths: Sequence[str], top: int = 5, jobs: int = 1) -> Iterator[dict[str, Any]]:
+def predict_paths(
+    model: Model, paths: Sequence[str], top: int = 5, jobs: int = 1
+) -> Iterator[dict[str, Any]]:
     """Predict files and folders, batch by batch.
 
     Yields:
@@ -67,7 +65,7 @@ def predict_paths(model: Model, paths: Sequence[str], top: int = 5, jobs: int = 
         probabilities = model.probabilities(batch.features) if batch.kept else ()
         for index, row in zip(batch.kept, probabilities, strict=True):
             ranked = _ranked(row, model.class_names, top)
-            yield {"path": source.name(index), **ranked[0], "top": ranked}
+            yield {"path": source.names[index], **ranked[0], "top": ranked}
         for problem in batch.problems:
             yield {"path": problem.source, "error": str(problem)}
 

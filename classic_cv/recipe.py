@@ -19,10 +19,9 @@ from classic_cv.errors import RecipeError
 from classic_cv.estimator import params_struct
 from classic_cv.features import EXTRACTORS
 from classic_cv.features.base import Extractor
+from classic_cv.features.resize import Sides
 
 DEFAULT_RECIPE = "hog-color-lbp"
-
-Side = Annotated[int, Meta(ge=1, le=4096)]
 
 
 class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,13 +30,13 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``auto`` looks at the training images and works in gray when all of them are gray.
     """
 
-    size: Side | tuple[Side, Side] = 128
+    size: Sides = 128
     color: Literal["auto", "rgb", "gray"] = "auto"
 
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
 
 
 class LinearSVMSettings(
@@ -165,9 +164,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     known = shelf()
     path = known.get(text) or Path(text)
     if path.suffix != ".toml":
-        raise RecipeError(
-            f"no recipe {text!r}: give one of {', '.join(known)}, or the path of a .toml file"
-        )
+        raise RecipeError(f"no recipe {text!r}: give one of {', '.join(known)}, or the path of a .toml file")
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)

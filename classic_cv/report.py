@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,20 +49,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         grid.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
-    console = Console(file=None if sys.stdout.isatty() else _Discard(), width=None if sys.stdout.isatty() else 120)
+    # Off a terminal, a fixed width and no escape codes: the text goes into files and tests.
+    terminal = sys.stdout.isatty()
+    console = Console() if terminal else Console(file=io.StringIO(), width=120)
     with console.capture() as capture:
         console.print(grid)
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
-
-
-class _Discard:
-    """A file that is no terminal: rich then prints no escape codes."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def percent(value: float) -> str:
@@ -72,9 +65,7 @@ def percent(value: float) -> str:
 def accuracy_text(figures: Mapping[str, Any]) -> str:
     """``75.3 % (95 % interval 70.5 to 79.6 %, n = 340)``."""
     low, high = figures["accuracy_ci95"]
-    return (
-        f"{percent(figures['accuracy'])} (95 % interval {100 * low:.1f} to {percent(high)}, n = {figures['n']})"
-    )
+    return f"{percent(figures['accuracy'])} (95 % interval {100 * low:.1f} to {percent(high)}, n = {figures['n']})"
 
 
 def demo_text(summary: Mapping[str, Any]) -> str:
@@ -124,6 +115,18 @@ def skipped_text(skipped: Sequence[Mapping[str, str]], most: int = 20) -> str:
     return "\n".join(lines)
 
 
+def ignored_text(report: Mapping[str, Any], most: int = 5) -> str:
+    """Files left out by design, such as images outside class folders; empty when there are none."""
+    lines = [f"ignored: {entry['image']}: {entry['reason']}" for entry in report["ignored"][:most]]
+    if len(report["ignored"]) > most:
+        lines.append(f"ignored: {len(report['ignored']) - most} more: see --json")
+    suffixes = report["ignored_suffixes"]
+    if suffixes:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in suffixes.items())
+        lines.append(f"ignored files that are not images: {kinds}")
+    return "\n".join(lines)
+
+
 def notes_text(notes: Sequence[str]) -> str:
     """What was noticed about the data, a line each."""
     return "\n".join(f"note: {note}" for note in notes)
@@ -139,20 +142,21 @@ def fit_text(report: Mapping[str, Any]) -> str:
             f"\ncross-validation   {percent(choices['accuracy'])} +- {100 * error:.1f} (standard error, "
             f"{choices['n_splits']} folds of the training part), C = {choices['C']:g}"
         )
+    test = report["test"]
     parts = [
         f"data               {report['data']}: {report['classes']} classes, {report['n_train']} training and "
-        f"{report['test']['n']} test images",
+        f"{test['n'] if test else 0} test images",
         f"recipe             {report['recipe']}, fitted in {report['fit_seconds']:.1f} s{chosen}",
         "",
-        "on the test part:",
-        figures_text(report["test"]),
+        f"on the test part:\n{figures_text(test)}" if test else "no test part: nothing was measured",
         "",
         f"split              {report['split_sha256'][:16]}… (seed {report['seed']})",
         notes_text(report["notes"]),
+        ignored_text(report),
         skipped_text(report["skipped"]),
         f"wrote {report['model']}" if report["model"] else "",
     ]
-    return "\n".join(part for index, part in enumerate(parts) if part or index in (2, 5))
+    return "\n".join(part for index, part in enumerate(parts) if part or index in (2, 4))
 
 
 def evaluate_text(figures: Mapping[str, Any]) -> str:
@@ -191,7 +195,7 @@ def show_text(summary: Mapping[str, Any]) -> str:
         f"classes   {len(summary['class_names'])}: " + ", ".join(summary["class_names"]),
         f"fitted    on {summary['n_train']} images, {summary['n_features']} features, seed {summary['seed']}",
         f"split     {summary['split_sha256']}",
-        f"versions  " + ", ".join(f"{k} {v}" for k, v in summary["versions"].items()),
+        "versions  " + ", ".join(f"{k} {v}" for k, v in summary["versions"].items()),
         f"file      {summary['model_bytes']} bytes",
     ]
     return "\n".join(lines)

@@ -13,6 +13,9 @@ from classic_cv.features.base import Images, check_images, transformer_tags
 from classic_cv.images import resize
 
 Side = Annotated[int, Meta(ge=1, le=4096)]
+# A union of a bounded int and a tuple of fixed length crashes msgspec 0.22; a bounded tuple does not.
+Sides = Side | Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
+"""Pixels of both sides, or (height, width)."""
 
 
 class Resize(Estimator):
@@ -24,7 +27,7 @@ class Resize(Estimator):
         size: pixels of both sides, or (height, width).
     """
 
-    def __init__(self, size: Side | tuple[Side, Side] = 128) -> None:
+    def __init__(self, size: Sides = 128) -> None:
         self.size = size
 
     def fit(self, X: Images, y: Any = None) -> Self:

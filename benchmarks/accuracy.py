@@ -1,0 +1,169 @@
+"""Accuracy, time and memory of whole fits: each shelf recipe on each data set, beside a hand-written peer.
+
+    python benchmarks/accuracy.py --data flowers17/ --recipe hog-color-lbp --folds 5 --repeats 2
+
+Every fit runs as its own process (`classic-cv fit`), so seconds are end to end and memory is its peak.
+`--folds` adds repeated cross-validation of the whole procedure, choice of C included, on the training part.
+The peer is what one would write by hand: scikit-image's HOG, an HSV histogram, scikit-learn's LinearSVC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.dataset import load_dataset, make_split
+from classic_cv.extraction import extract
+from classic_cv.fitting import fit_featurizer, fit_linear_svm, fold_groups
+from classic_cv.images import resize, to_picture
+from classic_cv.recipe import LinearSVMSettings, load_recipe
+from classic_cv.stats import accuracy_interval
+
+
+def whole_fit(data: Path, recipe: str) -> dict[str, Any]:
+    """Run ``classic-cv fit`` in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, report = Path(folder) / "model.safetensors", Path(folder) / "report.json"
+        command = [sys.executable, "-m", "classic_cv", "fit", str(data), "--recipe", recipe]
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, "--out", str(out), "--json", str(report)], stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            raise SystemExit(f"classic-cv fit {data} --recipe {recipe} failed")
+        result = json.loads(report.read_text())
+    return {
+        "model": recipe,
+        "accuracy": result["test"]["accuracy"],
+        "accuracy_ci95": result["test"]["accuracy_ci95"],
+        "ece": result["test"]["ece"],
+        "seconds": seconds,
+        "peak_mb": usage.ru_maxrss * 1024 / 1e6,
+        "latency_ms_p95": result["test"]["latency_ms"]["p95"],
+        "model_bytes": result["test"]["model_bytes"],
+    }
+
+
+def hand_written_features(pixels: NDArray[np.uint8], size: int = 128) -> NDArray[np.float32]:
+    """HOG of scikit-image and an 8x8x8 HSV histogram of OpenCV."""
+    from skimage.feature import hog
+
+    small = resize(pixels, (size, size))
+    gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    gradients = hog(gray, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2))
+    hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
+    colors = cv2.calcHist([hsv], [0, 1, 2], None, [8, 8, 8], [0, 180, 0, 256, 0, 256]).ravel()
+    return np.concatenate([gradients, colors / colors.sum()]).astype(np.float32)
+
+
+def hand_written(data: Path) -> dict[str, Any]:
+    """The peer on the same split: features, standardised, LinearSVC with C from a grid by cross-validation."""
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    start = time.perf_counter()
+    dataset = load_dataset(data)
+    split = make_split(dataset)
+    train = np.concatenate([split.train, split.val])
+    rows = {
+        int(index): hand_written_features(to_picture(dataset.read(int(index))).pixels)
+        for index in np.concatenate([train, split.test])
+    }
+    X = np.stack([rows[int(index)] for index in train])
+    X_test = np.stack([rows[int(index)] for index in split.test])
+    pipeline = make_pipeline(StandardScaler(), LinearSVC())
+    search = GridSearchCV(pipeline, {"linearsvc__C": [1e-4, 1e-3, 1e-2]}, cv=3)
+    correct = int((search.fit(X, dataset.y[train]).predict(X_test) == dataset.y[split.test]).sum())
+    return {
+        "model": "hand-written HOG + HSV + LinearSVC",
+        "accuracy": correct / len(split.test),
+        "accuracy_ci95": accuracy_interval(correct, len(split.test)),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def repeated_folds(data: Path, recipe_name: str, folds: int, repeats: int) -> dict[str, float]:
+    """Accuracy of the whole procedure in repeated stratified folds of the training part, grouped where known."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    dataset = load_dataset(data)
+    split = make_split(dataset)
+    train = np.sort(np.concatenate([split.train, split.val]))
+    recipe = load_recipe(recipe_name)
+    if not isinstance(recipe.head, LinearSVMSettings):
+        return {}
+    featurizer = fit_featurizer(recipe, dataset, train)
+    extraction = extract(dataset, train, featurizer, jobs=-1)
+    y = dataset.y[extraction.kept]
+    groups = fold_groups(split, extraction.kept)
+    if groups is None:
+        groups = np.arange(len(y))
+    accuracies = []
+    for repeat in range(repeats):
+        cut = StratifiedGroupKFold(folds, shuffle=True, random_state=repeat)
+        for inside, outside in cut.split(extraction.X, y, groups):
+            fitted = fit_linear_svm(
+                recipe.head, extraction.X[inside], y[inside], groups[inside], featurizer.group_widths, repeat
+            )
+            accuracies.append(float((fitted.head.predict(extraction.X[outside]) == y[outside]).mean()))
+    return {"folds_accuracy": float(np.mean(accuracies)), "folds_sd": float(np.std(accuracies, ddof=1))}
+
+
+def line(data: Path, row: dict[str, Any]) -> str:
+    low, high = row["accuracy_ci95"]
+    text = (
+        f"{data.name:16} {row['model']:36} {100 * row['accuracy']:5.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
+        f"{row['seconds']:6.1f} s"
+    )
+    if "peak_mb" in row:
+        text += f"  {row['peak_mb']:5.0f} MB  p95 {row['latency_ms_p95']:.2f} ms  {row['model_bytes'] / 1024:.0f} KiB"
+        text += f"  ECE {row['ece']:.3f}"
+    if "folds_accuracy" in row:
+        text += f"  folds {100 * row['folds_accuracy']:.1f} +- {100 * row['folds_sd']:.1f} %"
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, action="append", required=True, help="a data set; repeatable")
+    parser.add_argument("--recipe", action="append", help="a recipe; repeatable (default: hog-color-lbp)")
+    parser.add_argument("--folds", type=int, default=0, help="also cross-validate on the training part")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--peer", action="store_true", help="also the hand-written peer")
+    parser.add_argument("--json", type=Path, help="write the rows as JSON")
+    arguments = parser.parse_args()
+    rows = []
+    for data in arguments.data:
+        for recipe in arguments.recipe or ["hog-color-lbp"]:
+            row = whole_fit(data, recipe)
+            if arguments.folds:
+                row |= repeated_folds(data, recipe, arguments.folds, arguments.repeats)
+            rows.append({"data": data.name, **row})
+            print(line(data, row), flush=True)
+        if arguments.peer:
+            row = hand_written(data)
+            rows.append({"data": data.name, **row})
+            print(line(data, row), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
