@@ -23,19 +23,34 @@ from numpy.typing import NDArray
 from classic_cv.errors import NotFittedError, ParameterError
 
 
+Parameter = tuple[str, Any, Any]
+"""(name, type, default) of an ``__init__`` parameter."""
+
+
 @functools.cache
-def signature_of(cls: Any) -> tuple[tuple[str, Any, Any], ...]:
-    """(name, type, default) of each ``__init__`` parameter of the estimator class ``cls``, in order."""
+def _signature(cls: Any) -> tuple[Parameter, ...]:
     hints = typing.get_type_hints(cls.__init__, include_extras=True)
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return tuple((p.name, hints[p.name], p.default) for p in parameters)
 
 
 @functools.cache
-def params_struct(cls: Any) -> type[msgspec.Struct]:
+def _struct(cls: Any) -> type[msgspec.Struct]:
+    return msgspec.defstruct(
+        cls.__name__, _signature(cls), frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+
+
+def signature_of(cls: type[Estimator]) -> tuple[Parameter, ...]:
+    """(name, type, default) of each ``__init__`` parameter of ``cls``, in order."""
+    key: Any = cls
+    return _signature(key)
+
+
+def params_struct(cls: type[Estimator]) -> type[msgspec.Struct]:
     """A frozen struct of the parameters of ``cls``; decoding into it rejects unknown keys and bad values."""
-    fields = [(name, kind, default) for name, kind, default in signature_of(cls)]
-    return msgspec.defstruct(cls.__name__, fields, frozen=True, kw_only=True, forbid_unknown_fields=True)
+    key: Any = cls
+    return _struct(key)
 
 
 def _plain(value: Any) -> Any:

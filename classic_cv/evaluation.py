@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classic_cv.dataset import Dataset, Split, load_dataset, make_split
+from classic_cv.dataset import Dataset, Problem, Split, load_dataset, make_split
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.extraction import Progress, extract
 from classic_cv.metrics import classification_metrics
@@ -69,7 +69,7 @@ def evaluate(
 
 def skipped_images(dataset: Dataset, split: Split, undecodable: Sequence[ImageError]) -> list[dict[str, str]]:
     """Everything meant as a sample that was left out: found while listing, hashing and decoding."""
-    problems = [*dataset.problems, *split.problems, *undecodable]
+    problems: list[Problem | ImageError] = [*dataset.problems, *split.problems, *undecodable]
     return [{"image": problem.source, "reason": problem.reason} for problem in problems]
 
 

@@ -137,9 +137,9 @@ def fit_text(report: Mapping[str, Any]) -> str:
     choices = report["fit"]
     chosen = ""
     if choices:
-        error = choices["accuracy_standard_error"]
+        error = choices["cv_standard_error"]
         chosen = (
-            f"\ncross-validation   {percent(choices['accuracy'])} +- {100 * error:.1f} (standard error, "
+            f"\ncross-validation   {percent(choices['cv_accuracy'])} +- {100 * error:.1f} (standard error, "
             f"{choices['n_splits']} folds of the training part), C = {choices['C']:g}"
         )
     test = report["test"]

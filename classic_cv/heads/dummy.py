@@ -34,4 +34,5 @@ class Dummy(Estimator):
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most frequent training class for every sample: (n_samples,)."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
+        labels: NDArray[Any] = self.classes_[self.decision_function(X).argmax(axis=1)]
+        return labels

@@ -1,0 +1,303 @@
+"""A finite Newton solver for many squared-hinge linear SVMs over the same rows at once.
+
+Problem p has signs ``y`` and weights ``s`` over all rows; its objective is that of scikit-learn's
+``LinearSVC(loss="squared_hinge", intercept_scaling=1)``, the penalised bias included:
+
+    0.5 * (|w|^2 + b^2) + C * sum_i s_i * max(0, 1 - y_i (w . x_i + b))^2
+
+It is convex and piecewise quadratic: a Newton step on the rows inside the margin with an exact line search
+reaches the optimum in a finite number of steps (Keerthi and DeCoste 2005, "A modified finite Newton method
+for fast solution of large scale linear SVMs"; Chapelle 2007, "Training a support vector machine in the
+primal"). All problems share the passes over X, one pair of matrix products per iteration. The first steps
+are L-BFGS steps preconditioned by one Gram matrix that all problems share, because a Hessian per problem
+pays only when few rows still cross the margin. A row of weight 0 is left out of a problem, and its score
+still comes out: cross-validation needs no copy of X.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.heads._lbfgs import BatchLBFGS
+from classic_cv.heads._line_search import line_search
+from classic_cv.heads._newton_step import Factor, Floats, Gram, Mask, NewtonSystems, row_dot
+
+WARM_UP = 3
+"""L-BFGS iterations before a problem may be given its own Hessian."""
+
+NEWTON_ITERATIONS = 5
+"""Newton steps that a problem is expected to need after that."""
+
+PASS_COST = (2.5, 45.0)
+"""a and b: a multiplication in the skinny products with X takes a + b / n_problems times as long as one in a
+Hessian (measured)."""
+
+FEW = 3
+"""Up to so many problems, matrix-vector products are faster than a matrix product that packs all of X."""
+
+QUASI_TOL = 0.1
+"""L-BFGS ends at this share of the tolerance: unlike a Newton step, its last step does not end at the optimum."""
+
+GRAM_FEATURES = 4000
+"""No Gram matrix for wider data: it would cost more than the iterations it saves."""
+
+MAX_STEP_FLOPS = 2e12
+"""Above this cost of one problem's Newton step the L-BFGS steps go on instead."""
+
+SYSTEM_BYTES = 2**30
+"""Problems are solved in blocks whose Hessians together take at most about this much memory."""
+
+MAX_STALLS = 5
+"""Iterations without a decrease that float32 can show after which a problem is given up."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The problems at one C.
+
+    Attributes:
+        weights: float32 (n_problems, n_features + 1), the bias last.
+        scores: float32 (n_problems, n_samples), decision values of every row, also those of weight 0.
+        objective: float64 (n_problems,).
+        n_iter: iterations of each problem.
+        converged: whether each reached the tolerance.
+    """
+
+    weights: Floats
+    scores: Floats
+    objective: NDArray[np.float64]
+    n_iter: NDArray[np.int64]
+    converged: Mask
+
+
+@dataclass
+class _Live:
+    """The problems that have not ended yet: their index, state, and what the last iteration left."""
+
+    index: NDArray[np.intp]
+    W: Floats
+    M: Floats
+    Y: Floats
+    S: Floats | None
+    f: NDArray[np.float64]
+    stalls: NDArray[np.int64]
+    newton: Mask
+    promised: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    history: BatchLBFGS
+    step: Floats | None = None
+    gradient: Floats | None = None
+
+    def keep(self, on: Mask) -> None:
+        self.index, self.W, self.M, self.Y = self.index[on], self.W[on], self.M[on], self.Y[on]
+        self.f, self.stalls, self.newton = self.f[on], self.stalls[on], self.newton[on]
+        self.promised, self.rate = self.promised[on], self.rate[on]
+        self.S = None if self.S is None else self.S[on]
+        self.step = None if self.step is None else self.step[on]
+        self.gradient = None if self.gradient is None else self.gradient[on]
+        self.history.keep(on)
+
+
+class SquaredHingeSolver:
+    """Solves the problems given by ``signs`` over the rows of ``X``; each ``solve`` starts where the last ended.
+
+    Args:
+        X: float32 (n_samples, n_features), C-contiguous, not copied.
+        signs: +1 or -1, float32 (n_problems, n_samples).
+        weights: float32 of the same shape, or None for all ones; 0 leaves a row out of a problem.
+        gram: what ``shared_gram(X)`` returned, to use it for several solvers.
+    """
+
+    def __init__(
+        self, X: Floats, signs: Floats, weights: Floats | None = None, gram: Gram | None = None
+    ) -> None:
+        self.X, self.Y, self.S = X, signs, weights
+        self.W: Floats = np.zeros((len(signs), X.shape[1] + 1), np.float32)
+        self.M: Floats = np.ones(signs.shape, np.float32)
+        self.systems = NewtonSystems(X, len(signs))
+        self.gram = gram if gram is not None or self.systems.kernel is not None else shared_gram(X)
+        size = max(1, SYSTEM_BYTES // (4 * X.shape[1] ** 2)) if self.systems.kernel is None else len(signs)
+        self.blocks = [np.arange(i, min(i + size, len(signs))) for i in range(0, len(signs), size)]
+
+    def solve(self, C: float, tol: float = 1e-5, max_iter: int = 200) -> Solution:
+        """Minimise at this C.
+
+        A problem ends when the decrease that its next step promises is at most ``tol`` times its objective;
+        that step is still taken, which leaves it far closer to the optimum than ``tol``.
+        """
+        count = len(self.W)
+        n_iter, converged = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+        self.factors: dict[float, Factor] = {}
+        for block in self.blocks:
+            self._solve_block(block, C, tol, n_iter, converged, max_iter)
+            if len(self.blocks) > 1:
+                self.systems.forget()
+        self.factors = {}
+        return Solution(self.W.copy(), self.Y * (1 - self.M), self.objective(C), n_iter, converged)
+
+    def _solve_block(
+        self,
+        block: NDArray[np.intp],
+        C: float,
+        tol: float,
+        n_iter: NDArray[np.int64],
+        converged: Mask,
+        max_iter: int,
+    ) -> None:
+        live = _Live(
+            index=block,
+            W=self.W[block],
+            M=self.M[block],
+            Y=self.Y[block],
+            S=None if self.S is None else self.S[block],
+            f=np.full(len(block), np.inf),
+            stalls=np.zeros(len(block), np.int64),
+            newton=np.array([self.systems.is_ready(problem) for problem in block]),
+            promised=np.full(len(block), np.nan),
+            rate=np.zeros(len(block)),
+            history=BatchLBFGS(memory=8),
+        )
+        for iteration in range(max_iter):
+            self._iterate(live, C)
+            n_iter[live.index] += 1
+            converged[live.index] = done = (
+                live.promised <= np.where(live.newton, tol, QUASI_TOL * tol) * live.f
+            )
+            end = done | (live.stalls >= MAX_STALLS)
+            if end.any():
+                self.W[live.index[end]], self.M[live.index[end]] = live.W[end], live.M[end]
+                live.keep(~end)
+                if len(live.index) == 0:
+                    break
+            if iteration + 1 >= WARM_UP:
+                self._choose_newton(live, tol, iteration + 1)
+        self.W[live.index], self.M[live.index] = live.W, live.M
+
+    def objective(self, C: float) -> NDArray[np.float64]:
+        """The objective of each problem at the present weights."""
+        losses = np.maximum(self.M, 0).astype(np.float64) ** 2
+        if self.S is not None:
+            losses *= self.S
+        W = self.W.astype(np.float64)
+        values: NDArray[np.float64] = 0.5 * row_dot(W, W) + C * losses.sum(axis=1)
+        return values
+
+    def _choose_newton(self, live: _Live, tol: float, spent: int) -> None:
+        """Give problems their own Hessians where going on at the present rate would take longer.
+
+        Also where it has taken as long already: a rate that promises too much costs at most that.
+        """
+        n, d = self.X.shape
+        a_pass = 2 * n * d * (PASS_COST[0] + PASS_COST[1] / len(live.index))
+        for i in np.flatnonzero(~live.newton):
+            ratio = live.promised[i] / (QUASI_TOL * tol * live.f[i])
+            remaining = np.log(ratio) / max(-live.rate[i], 1e-2)
+            plan = self.systems.plan(live.index[i], live.M[i] > 0)
+            newton = plan.first + NEWTON_ITERATIONS * (plan.next + a_pass)
+            live.newton[i] = max(remaining, spent) * a_pass > newton and plan.first < MAX_STEP_FLOPS
+
+    def _iterate(self, live: _Live, C: float) -> None:
+        """One step of every live problem; notes the decrease that each quadratic model promised."""
+        A = np.maximum(live.M, 0)
+        SA = A if live.S is None else A * live.S
+        f = 0.5 * row_dot(live.W, live.W).astype(np.float64) + C * row_dot(SA, A)
+        live.stalls = np.where(live.f - f <= 1e-7 * f, live.stalls + 1, 0)
+        live.f = f
+        D = self._directions(live, SA, C)
+        Q = self._forward(D)
+        Q *= live.Y
+        slope, curve = row_dot(live.W, D).astype(np.float64), row_dot(D, D).astype(np.float64)
+        t, start = line_search(live.M, Q, slope, curve, C, live.S)
+        length = t.astype(np.float32)[:, None]
+        D *= length
+        Q *= length
+        live.W, live.M, live.step = live.W + D, live.M - Q, D
+        promised = np.maximum(-0.5 * start, np.finfo(float).tiny)
+        change = np.log(promised / np.where(np.isnan(live.promised), promised, live.promised))
+        live.promised, live.rate = promised, 0.5 * (live.rate + change)
+
+    def _directions(self, live: _Live, SA: Floats, C: float) -> Floats:
+        inside = SA > 0
+        slow = ~live.newton
+        plans = [self.systems.plan(p, mask) for p, mask in zip(live.index, inside, strict=True)]
+        by_rows = np.array([plan.by_rows for plan in plans]) & ~slow
+        R = np.float32(-2 * C) * SA
+        R *= live.Y
+        for i in np.flatnonzero(by_rows):
+            R[i] = self.systems.row_coefficients(
+                live.index[i], inside[i], live.Y[i], None if live.S is None else live.S[i], C
+            )
+        D = self._backward(R)
+        D[by_rows] -= live.W[by_rows]
+        gradient = live.W + D
+        if slow.any():
+            if live.gradient is not None and live.step is not None:
+                live.history.add(live.step, gradient - live.gradient)
+            share = inside.mean(axis=1)
+            D[slow] = live.history.direction(gradient, lambda V: self._precondition(V, share, C))[slow]
+        live.gradient = gradient if slow.any() else None
+        for i in np.flatnonzero(~slow & ~by_rows):
+            weights = None if live.S is None else live.S[i]
+            D[i] = self.systems.column_direction(live.index[i], inside[i], weights, gradient[i], C)
+        return D
+
+    def _precondition(self, V: Floats, share: NDArray[np.float64], C: float) -> Floats:
+        """Solve with the Hessians that the problems would have if their rows inside the margin were typical."""
+        if self.gram is None:
+            square = np.append(np.einsum("ij,ij->j", self.X, self.X), np.float32(len(self.X)))
+            diagonal = (1 + 2 * C * share[:, None] * square).astype(np.float32)
+            scaled: Floats = V / diagonal
+            return scaled
+        out = np.empty_like(V)
+        levels = np.round(2 * np.log2(np.maximum(share, 1e-4))) / 2
+        for level in np.unique(levels):
+            if level not in self.factors:
+                self.factors[level] = Factor(self.gram, 1 / (2 * C), 2.0**level)
+            chosen = levels == level
+            out[chosen] = self.factors[level].solve(V[chosen]) / np.float32(2 * C)
+        return out
+
+    def _forward(self, D: Floats) -> Floats:
+        """Scores of all rows: (n_problems, n_samples)."""
+        from scipy.linalg import blas
+
+        weights = np.ascontiguousarray(D[:, :-1])
+        if len(D) <= FEW:
+            P = np.array([blas.sgemv(1.0, self.X.T, w, trans=1) for w in weights])
+        else:
+            P = np.ascontiguousarray(blas.sgemm(1.0, weights.T, self.X.T, trans_a=1))
+        P += D[:, -1:]
+        return P
+
+    def _backward(self, R: Floats) -> Floats:
+        """``R [X, 1]``: (n_problems, n_features + 1)."""
+        from scipy.linalg import blas
+
+        out = np.empty((len(R), self.X.shape[1] + 1), np.float32)
+        if len(R) <= FEW:
+            for row, r in zip(out, R, strict=True):
+                row[:-1] = blas.sgemv(1.0, self.X.T, r)
+        else:
+            out[:, :-1] = blas.sgemm(1.0, self.X.T, R.T).T
+        out[:, -1] = R.sum(axis=1)
+        return out
+
+
+def shared_gram(X: Floats) -> Gram | None:
+    """Gram matrix of X, from a fixed random sample of 4 rows per feature when there are more.
+
+    It only shapes the first directions, so a sample is enough. None when X is too wide for it to pay.
+    """
+    n, d = X.shape
+    if d > GRAM_FEATURES:
+        return None
+    rows = np.arange(n)
+    if n > 4 * d:
+        rows = np.sort(np.random.default_rng(0).choice(n, 4 * d, replace=False))
+    gram = Gram(d)
+    gram.add(X, rows)
+    gram.scale(n / len(rows))
+    return gram

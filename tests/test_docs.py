@@ -1,0 +1,78 @@
+"""The documentation is executed: README's commands, Python and recipe, CONTRIBUTING's extractor."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from classic_cv.cli import cli, main
+from classic_cv.recipe import parse_recipe, shelf
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.M | re.S)
+
+
+def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^classic-cv .*$", "".join(blocks(README, "")), flags=re.M)
+    assert [shlex.split(command)[1] for command in commands] == ["demo", "fit", "predict", "evaluate"]
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        main()
+    assert (tmp_path / "digits.safetensors").is_file()
+
+
+def test_readme_python_runs(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").symlink_to(digits)
+    names: dict[str, object] = {}
+    for block in blocks(README, "python"):
+        exec(block, names)
+    assert names["labels"] == ["3"]
+
+
+def test_readme_recipe_is_valid() -> None:
+    [block] = blocks(README, "toml")
+    recipe = parse_recipe(tomllib.loads(block), name="mine", source="README.md")
+    assert [feature.type for feature in recipe.features] == ["hog", "color-histogram"]
+
+
+def test_readme_help_is_what_the_program_prints() -> None:
+    [block] = [block for block in blocks(README, "") if block.startswith("Usage: classic-cv fit")]
+    result = CliRunner().invoke(cli, ["fit", "--help"], prog_name="classic-cv", terminal_width=100)
+    assert block.strip() == result.output.strip()
+
+
+def test_readme_lists_every_recipe() -> None:
+    for name in shelf():
+        assert f"| `{name}` |" in README, name
+
+
+def test_contributing_example_is_an_extractor() -> None:
+    # get_type_hints looks the annotations up in the module of the class.
+    module = type(sys)("cell_mean")
+    sys.modules["cell_mean"] = module
+    try:
+        exec(blocks(CONTRIBUTING, "python")[0], module.__dict__)
+        cell_mean = module.__dict__["CellMean"]
+        image = np.zeros((8, 8), np.uint8)
+        image[:4, 4:] = 200
+        extractor = cell_mean(grid=2).fit([image])
+        np.testing.assert_array_equal(extractor.transform([image]), [[0, 200, 0, 0]])
+        assert extractor.get_feature_names_out()[1] == "cell_mean_y0_x1"
+        with pytest.raises(ValueError, match=r"CellMean\(grid=0\): expected `int` >= 1"):
+            cell_mean(grid=0).fit([image])
+    finally:
+        del sys.modules["cell_mean"]
