@@ -278,7 +278,10 @@ def main() -> None:
         sys.exit(EXIT_WRONG_INPUT)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: no file was changed", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.stdout.flush()
+        # Not sys.exit: worker threads may be inside OpenCV, and Python 3.11 to 3.13 end such threads at
+        # shutdown in a way that aborts the process.
+        os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader went away, as in `| head`: not an error; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

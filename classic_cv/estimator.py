@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from classic_cv.errors import NotFittedError, ParameterError
 
-
 Parameter = tuple[str, Any, Any]
 """(name, type, default) of an ``__init__`` parameter."""
 

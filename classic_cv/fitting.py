@@ -88,13 +88,15 @@ def fit(
     featurizer = fit_featurizer(recipe, dataset, train)
     extraction = extract(dataset, train, featurizer, jobs, progress, "training features")
     check_bad(skipped_images(dataset, split, extraction.problems), len(dataset), max_bad)
-    _check_classes(dataset, extraction.kept)
-    classifier = fit_classifier(recipe, featurizer, dataset, split, extraction, seed)
+    classes = learnable_classes(dataset, split, extraction.kept)
+    y = np.searchsorted(classes, dataset.y[extraction.kept])
+    groups = fold_groups(split, extraction.kept)
+    classifier = fit_classifier(recipe, featurizer, extraction.X, y, groups, seed)
     metadata = Metadata(
         recipe_name=recipe.name,
         recipe=recipe.to_table(),
         gray=featurizer.gray,
-        class_names=tuple(dataset.class_names),
+        class_names=tuple(dataset.class_names[k] for k in classes),
         seed=seed,
         test_fraction=test_fraction,
         split_sha256=split.fingerprint,
@@ -124,17 +126,15 @@ def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) ->
 def fit_classifier(
     recipe: Recipe,
     featurizer: Featurizer,
-    dataset: Dataset,
-    split: Split,
-    extraction: Extraction,
+    X: Features,
+    y: NDArray[np.intp],
+    groups: NDArray[np.int64] | None,
     seed: int,
 ) -> FittedClassifier:
-    """Fit the recipe's head on training features; ``extraction.X`` is scaled in place."""
-    X, y = extraction.X, dataset.y[extraction.kept]
+    """Fit the recipe's head on training features, which are scaled in place."""
     settings = recipe.head
     if not isinstance(settings, LinearSVMSettings):
         return FittedClassifier(Dummy().fit(X, y), None, {})
-    groups = fold_groups(split, extraction.kept)
     return fit_linear_svm(settings, X, y, groups, featurizer.group_widths, seed)
 
 
@@ -157,16 +157,29 @@ def fit_linear_svm(
 ) -> FittedClassifier:
     """Choose C by cross-validation, calibrate on its out-of-fold scores, fit on all rows.
 
+    Where nothing can be held out (one image per class), C is 1 and calibration sees training scores.
     ``X`` is scaled in place; the scale is folded into the returned weights, which take raw features.
     """
     mean, scale = scale_in_place(settings.scale, X, widths)
     weight: Any = "balanced" if settings.class_weight == "balanced" else None
     Cs = (None if settings.scale == "none" else CS) if settings.C == "auto" else [settings.C]
-    chosen = cross_validate(X, y, groups=groups, Cs=Cs, seed=seed, class_weight=weight)
-    calibrator = Calibrator().fit(chosen.scores, chosen.y)
-    head = LinearSVM(C=chosen.C, class_weight=weight).fit(X, y)
+    if can_cross_validate(y, groups):
+        chosen = cross_validate(X, y, groups=groups, Cs=Cs, seed=seed, class_weight=weight)
+        C, choices = chosen.C, chosen.summary()
+        head = LinearSVM(C=C, class_weight=weight).fit(X, y)
+        calibrator = Calibrator().fit(chosen.scores, chosen.y)
+    else:
+        C, choices = settings.C if settings.C != "auto" else 1.0, {}
+        head = LinearSVM(C=C, class_weight=weight).fit(X, y)
+        calibrator = Calibrator().fit(head.decision_function(X), y)
     head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, mean, scale)
-    return FittedClassifier(head, calibrator, chosen.summary())
+    return FittedClassifier(head, calibrator, choices)
+
+
+def can_cross_validate(y: NDArray[np.intp], groups: NDArray[np.int64] | None) -> bool:
+    """Whether a class has two samples, of two groups where there are groups."""
+    units = np.arange(len(y)) if groups is None else groups
+    return any(len(np.unique(units[y == k])) > 1 for k in np.unique(y))
 
 
 def scale_in_place(how: str, X: Features, widths: Sequence[int]) -> tuple[Features, Features]:
@@ -201,12 +214,24 @@ def check_bad(skipped: Sequence[dict[str, str]], n: int, max_bad: float) -> None
         )
 
 
-def _check_classes(dataset: Dataset, kept: NDArray[np.intp]) -> None:
-    """Raise DatasetError when the readable training images are not of at least two classes."""
-    found = np.unique(dataset.y[kept])
-    if len(found) < 2:
-        names = ", ".join(dataset.class_names[k] for k in found)
+def learnable_classes(dataset: Dataset, split: Split, kept: NDArray[np.intp]) -> NDArray[np.int64]:
+    """The classes that have readable training images, ascending.
+
+    Raises:
+        DatasetError: there are fewer than two, or a class has test images but no readable training image.
+    """
+    classes = np.unique(dataset.y[kept])
+    lost = np.setdiff1d(dataset.y[split.test], classes)
+    if len(lost):
+        names = ", ".join(repr(dataset.class_names[k]) for k in lost)
+        raise DatasetError(
+            f"{dataset.name}: no training image can be read of classes that have test images: {names}; "
+            "replace the unreadable images or remove these classes"
+        )
+    if len(classes) < 2:
+        names = ", ".join(repr(dataset.class_names[k]) for k in classes)
         raise DatasetError(f"{dataset.name}: only one class has readable training images: {names}")
+    return classes
 
 
 def save_or_rescue(model: Model, path: Path) -> tuple[Path, ArtifactError | None]:
@@ -231,6 +256,11 @@ def versions() -> dict[str, str]:
     """Versions of classic-cv and of the packages that its figures depend on."""
     packages = ("classic-cv", "numpy", "opencv-python-headless", "scikit-learn", "pillow")
     return {package: version(package) for package in packages}
+
+
+def _class_notes(model: Model, dataset: Dataset) -> list[str]:
+    unread = [name for name in dataset.class_names if name not in model.class_names]
+    return [f"left out, no training image can be read: class {name!r}" for name in unread]
 
 
 def _report(
@@ -260,5 +290,5 @@ def _report(
         "skipped": skipped_images(dataset, split, undecodable),
         "ignored": [{"image": entry.source, "reason": entry.reason} for entry in dataset.ignored],
         "ignored_suffixes": dict(dataset.ignored_suffixes),
-        "notes": [*dataset.notes, *split.notes],
+        "notes": [*dataset.notes, *split.notes, *_class_notes(model, dataset)],
     }

@@ -118,8 +118,8 @@ class Model:
 
     def predict(self, images: Any, jobs: int = 1) -> NDArray[np.str_]:
         """The most probable class name of each image, as ``features`` takes them: (n,)."""
-        names: NDArray[np.str_] = np.array(self.class_names)
-        return names[self.predict_proba(images, jobs).argmax(axis=1)]
+        winners = self.predict_proba(images, jobs).argmax(axis=1)
+        return np.array([self.class_names[k] for k in winners], dtype=np.str_)
 
     def to_bytes(self) -> bytes:
         """The bytes of the model file."""

@@ -27,7 +27,8 @@ bins = 8
 
 [head]
 type = "linear-svm"
-C = 0.1
+C = 1.0
+scale = "groups"
 """
 
 

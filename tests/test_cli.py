@@ -232,6 +232,28 @@ def test_a_class_with_one_image_still_fits(fit_small: Command, tmp_path: Path) -
     assert "single" in " ".join(report["notes"])
 
 
+def test_a_class_without_a_readable_image_is_left_out(fit_small: Command, tmp_path: Path) -> None:
+    data = two_classes(tmp_path / "data")
+    (data / "broken").mkdir()
+    (data / "broken" / "one.png").write_bytes(b"no image")
+    result = fit_small(data)
+    assert result.code == 0
+    assert "left out, no training image can be read: class 'broken'" in result.out
+    assert load(tmp_path / "model.safetensors").class_names == ("dark", "light")
+
+
+def test_a_tested_class_without_a_readable_training_image_is_an_error(
+    fit_small: Command, tmp_path: Path
+) -> None:
+    for part in ("train", "test"):
+        two_classes(tmp_path / "data" / part)
+        (tmp_path / "data" / part / "broken").mkdir()
+        (tmp_path / "data" / part / "broken" / "one.png").write_bytes(b"no image " + part.encode())
+    result = fit_small(tmp_path / "data")
+    assert result.code == 2
+    assert "no training image can be read of classes that have test images: 'broken'" in result.err
+
+
 def test_two_images_in_all_still_fit(fit_small: Command, tmp_path: Path) -> None:
     result = fit_small(two_classes(tmp_path / "data", n=1))
     assert result.code == 0

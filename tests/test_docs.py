@@ -37,6 +37,7 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_readme_python_runs(tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").symlink_to(digits)
+    assert (digits / "test" / "3" / "0023.png").is_file()
     names: dict[str, object] = {}
     for block in blocks(README, "python"):
         exec(block, names)

@@ -15,6 +15,9 @@ from classic_cv.estimator import Estimator
 ClassWeight = Literal["balanced"] | dict[Any, float] | None
 """None for equal weights, a weight per label, or "balanced": n_samples / (n_classes * n_samples of the class)."""
 
+LARGEST = 1e14
+"""The squares of larger features would overflow float32 in sums."""
+
 
 class ConvergenceWarning(UserWarning):
     """The SVM stopped before its tolerance was reached; the message says by which classes and what to do."""
@@ -79,6 +82,11 @@ class LinearSVM(Estimator):
         features = check_features(X)
         classes, codes = check_labels(y, len(features))
         weights = check_sample_weight(sample_weight, len(features))
+        if _largest(features) > LARGEST:
+            raise ValueError(
+                f"X holds values as large as {_largest(features):.1e}, whose squares overflow float32 when summed: "
+                f"standardise the features"
+            )
         problems = one_vs_rest(
             codes, len(classes), weights, class_weights(self.class_weight, classes, codes, weights)
         )
@@ -165,14 +173,19 @@ def check_features(X: ArrayLike) -> NDArray[np.float32]:
         )
     with np.errstate(over="ignore"):
         features = np.ascontiguousarray(given, dtype=np.float32)
-    # A sum is not finite if one value is not; only then is it worth a look at all of them.
-    if not np.isfinite(features.sum(dtype=np.float64)) and not (finite := np.isfinite(features)).all():
+    # NaN and infinity show in the extremes; only then is it worth a look at all values.
+    if not np.isfinite(_largest(features)):
+        finite = np.isfinite(features)
         row, column = np.argwhere(~finite)[0].tolist()
         raise ValueError(
             f"Input X contains NaN or infinity (or a value too large for float32): {int((~finite).sum())} values, "
             f"the first in row {row}, column {column}. Remove these samples or features, or impute the values"
         )
     return features
+
+
+def _largest(features: NDArray[np.float32]) -> float:
+    return max(float(features.max()), -float(features.min()))
 
 
 def check_labels(y: ArrayLike, n_samples: int) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -224,7 +237,9 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> NDAr
     if weights.shape != (n_samples,):
         raise ValueError(f"sample_weight has shape {weights.shape}, expected ({n_samples},): one per sample")
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight holds negative or non-finite values: expected 0 or more for each sample")
+        raise ValueError(
+            "sample_weight holds negative or non-finite values: expected 0 or more for each sample"
+        )
     if not weights.any():
         raise ValueError("sample_weight is zero for every sample: at least one must count")
     return weights
