@@ -35,6 +35,9 @@ FIT_SAMPLE = 64
 CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Values of C that cross-validation tries on scaled features; it stops when accuracy has clearly fallen."""
 
+MAX_NUMERIC_CLASSES = 20
+"""A manifest's target with more different numbers than this is a measurement, not a class."""
+
 MAX_BAD = 0.1
 """The share of unreadable images above which fitting fails."""
 
@@ -82,6 +85,7 @@ def fit(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     dataset = load_dataset(data, target=target)
+    _check_classification(dataset)
     split = make_split(dataset, test_fraction=test_fraction, seed=seed)
     check_fittable(dataset, split)
     train = np.sort(np.concatenate([split.train, split.val]))
@@ -211,6 +215,16 @@ def check_bad(skipped: Sequence[dict[str, str]], n: int, max_bad: float) -> None
         raise DatasetError(
             f"{len(skipped)} of {n} images cannot be used, more than the {max_bad:.0%} allowed "
             f"(--max-bad):\n{shown}{more}"
+        )
+
+
+def _check_classification(dataset: Dataset) -> None:
+    """Raise DatasetError when the target is a measurement rather than a class."""
+    if dataset.numeric is not None and len(dataset.class_names) > MAX_NUMERIC_CLASSES:
+        raise DatasetError(
+            f"{dataset.path}: the target {dataset.target_name!r} has {len(dataset.class_names)} different numbers, "
+            f"more than the {MAX_NUMERIC_CLASSES} that are taken as classes; bin them into classes, or name "
+            "another column with --target"
         )
 
 

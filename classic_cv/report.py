@@ -192,6 +192,11 @@ def show_text(summary: Mapping[str, Any]) -> str:
     ]
     lines += [
         "head      " + ", ".join(f"{k} = {v}" for k, v in recipe["head"].items()),
+        *(
+            [f"chosen    C = {summary['fit']['C']:g} by {summary['fit']['n_splits']}-fold cross-validation"]
+            if summary["fit"]
+            else []
+        ),
         f"classes   {len(summary['class_names'])}: " + ", ".join(summary["class_names"]),
         f"fitted    on {summary['n_train']} images, {summary['n_features']} features, seed {summary['seed']}",
         f"split     {summary['split_sha256']}",

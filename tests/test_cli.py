@@ -190,6 +190,17 @@ def test_data_that_is_none(
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_a_numeric_target_is_not_taken_as_classes(fit_small: Command, tmp_path: Path) -> None:
+    rows = [f"{draw(tmp_path / 'data' / f'{i}.png', i).name},{i * 1.5}" for i in range(30)]
+    (tmp_path / "data" / "labels.csv").write_text("file,count\n" + "\n".join(rows))
+    result = fit_small(tmp_path / "data")
+    assert result.code == 2
+    assert (
+        "the target 'count' has 30 different numbers, more than the 20 that are taken as classes"
+        in result.err
+    )
+
+
 def test_odd_class_names(fit_small: Command, run: Command, tmp_path: Path) -> None:
     names = ("-v leading dash", "žluťoučký kůň 花")
     result = fit_small(two_classes(tmp_path / "my data", names))

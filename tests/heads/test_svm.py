@@ -157,7 +157,7 @@ def test_bad_data_is_named() -> None:
     broken = X.copy()
     broken[7, 2] = np.nan
     broken[9, 0] = np.inf
-    with pytest.raises(ValueError, match="NaN or infinity.*: 2 values, the first in row 7, column 2"):
+    with pytest.raises(ValueError, match=r"NaN or infinity.*: 2 values, the first in row 7, column 2"):
         LinearSVM().fit(broken, y)
     with pytest.raises(ValueError, match="too large for float32"):
         LinearSVM().fit(X.astype(np.float64) * 1e60, y)
@@ -167,7 +167,7 @@ def test_bad_data_is_named() -> None:
         ValueError, match=r"y has only one class \(np.int64\(0\)\): a classifier needs samples of"
     ):
         LinearSVM().fit(X[:50], y[:50])
-    with pytest.raises(ValueError, match="continuous. y must hold classes"):
+    with pytest.raises(ValueError, match=r"continuous\. y must hold classes"):
         LinearSVM().fit(X, y + 0.5)
     with pytest.raises(ValueError, match=r"sample_weight has shape \(3,\), expected \(150,\)"):
         LinearSVM().fit(X, y, [1, 2, 3])
