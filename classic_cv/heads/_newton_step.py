@@ -26,9 +26,6 @@ Mask = NDArray[np.bool_]
 CHUNK_BYTES = 64 * 2**20
 """Rows are gathered in pieces of this size, so that a Hessian never copies a large part of X."""
 
-KERNEL_ROWS = 4000
-"""With at most this many rows, and fewer rows than features, the kernel of all rows is computed once."""
-
 
 def row_dot(A: NDArray[Any], B: NDArray[Any]) -> NDArray[Any]:
     """Row-wise dot products; einsum, because NumPy's dot would wake its own BLAS threads."""
@@ -138,20 +135,6 @@ class Factor:
         return out
 
 
-def kernel_matrix(X: Floats) -> NDArray[np.float64]:
-    """``[X, 1] [X, 1].T`` in float64, only the lower triangle, by pieces of columns."""
-    from scipy.linalg import blas
-
-    n = len(X)
-    K = np.zeros((n, n), order="F")
-    step = max(1, CHUNK_BYTES // (8 * n))
-    for start in range(0, X.shape[1], step):
-        A = X[:, start : start + step].astype(np.float64)
-        K = blas.dsyrk(1.0, A.T, beta=1.0, c=K, trans=1, lower=1, overwrite_c=1)
-    K += 1.0
-    return K
-
-
 def _rows_kernel(X: Floats, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     from scipy.linalg import blas
 
@@ -165,7 +148,6 @@ def _rows_kernel(X: Floats, rows: NDArray[np.intp]) -> NDArray[np.float64]:
 
 def row_solution(
     X: Floats,
-    kernel: NDArray[np.float64] | None,
     rows: NDArray[np.intp],
     y: Floats,
     ridge: NDArray[np.float64],
@@ -175,7 +157,7 @@ def row_solution(
 
     if len(rows) == 0:
         return np.zeros(0)
-    K = _rows_kernel(X, rows) if kernel is None else kernel[np.ix_(rows, rows)]
+    K = _rows_kernel(X, rows)
     diagonal = np.diagonal(K).copy()
     for jitter in (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-2):
         A = K.copy(order="F")
@@ -204,8 +186,6 @@ class NewtonSystems:
         self.grams: list[Gram | None] = [None] * n_problems
         self.inside: list[Mask | None] = [None] * n_problems
         self.workspace = Workspace(X.shape[1])
-        few = len(X) <= min(X.shape[1], KERNEL_ROWS)
-        self.kernel = kernel_matrix(X) if few else None
 
     def forget(self) -> None:
         """Free the Gram matrices."""
@@ -214,13 +194,11 @@ class NewtonSystems:
 
     def is_ready(self, problem: int) -> bool:
         """Whether a Newton step needs no costly preparation."""
-        return self.kernel is not None or self.grams[problem] is not None
+        return self.grams[problem] is not None
 
     def plan(self, problem: int, inside: Mask) -> Plan:
         """Compare both spaces, for a problem with these rows inside the margin."""
         m, d = float(np.count_nonzero(inside)), float(self.X.shape[1])
-        if self.kernel is not None:
-            return Plan(True, m**3, m**3)
         rows = m * m * d + m**3
         first, later = m * d * d + d**3 / 2, 0.1 * m * d * d + d**3 / 2
         present = first if self.grams[problem] is None else later
@@ -234,7 +212,7 @@ class NewtonSystems:
         rows = np.flatnonzero(inside)
         s = np.ones(len(rows)) if weights is None else weights[rows].astype(np.float64)
         beta = np.zeros(len(inside), np.float32)
-        beta[rows] = row_solution(self.X, self.kernel, rows, y[rows], 1 / (2 * C * s))
+        beta[rows] = row_solution(self.X, rows, y[rows], 1 / (2 * C * s))
         return beta
 
     def column_direction(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from classic_cv.heads._lbfgs import BatchLBFGS
 from classic_cv.heads._line_search import line_search
 from classic_cv.heads._newton_step import Factor, Floats, Gram, Mask, NewtonSystems, row_dot
+from classic_cv.heads._reduction import RowSpace
 
 WARM_UP = 3
 """L-BFGS iterations before a problem may be given its own Hessian."""
@@ -41,14 +42,20 @@ FEW = 3
 QUASI_TOL = 0.1
 """L-BFGS ends at this share of the tolerance: unlike a Newton step, its last step does not end at the optimum."""
 
-GRAM_FEATURES = 4000
-"""No Gram matrix for wider data: it would cost more than the iterations it saves."""
+GRAM_FEATURES = 10_000
+"""No Gram matrix for wider data: it would take too much memory."""
+
+ROW_SPACE_ROWS = 6000
+"""With at most this many rows, and clearly fewer rows than features, the problem is posed in the rows' span."""
 
 MAX_STEP_FLOPS = 2e12
 """Above this cost of one problem's Newton step the L-BFGS steps go on instead."""
 
 SYSTEM_BYTES = 2**30
 """Problems are solved in blocks whose Hessians together take at most about this much memory."""
+
+LEAST_BLOCK = 16
+"""Blocks are not smaller than this, to share the passes over X: in wide data some problems go without Hessians."""
 
 MAX_STALLS = 5
 """Iterations without a decrease that float32 can show after which a problem is given up."""
@@ -108,18 +115,20 @@ class SquaredHingeSolver:
         X: float32 (n_samples, n_features), C-contiguous, not copied.
         signs: +1 or -1, float32 (n_problems, n_samples).
         weights: float32 of the same shape, or None for all ones; 0 leaves a row out of a problem.
-        gram: what ``shared_gram(X)`` returned, to use it for several solvers.
     """
 
-    def __init__(
-        self, X: Floats, signs: Floats, weights: Floats | None = None, gram: Gram | None = None
-    ) -> None:
-        self.X, self.Y, self.S = X, signs, weights
-        self.W: Floats = np.zeros((len(signs), X.shape[1] + 1), np.float32)
+    def __init__(self, X: Floats, signs: Floats, weights: Floats | None = None) -> None:
+        n, d = X.shape
+        self.row_space = RowSpace(X) if n <= min(ROW_SPACE_ROWS, 0.8 * d) else None
+        self.X = X if self.row_space is None else self.row_space.coordinates
+        self.Y, self.S = signs, weights
+        self.W: Floats = np.zeros((len(signs), self.X.shape[1] + 1), np.float32)
         self.M: Floats = np.ones(signs.shape, np.float32)
-        self.systems = NewtonSystems(X, len(signs))
-        self.gram = gram if gram is not None or self.systems.kernel is not None else shared_gram(X)
-        size = max(1, SYSTEM_BYTES // (4 * X.shape[1] ** 2)) if self.systems.kernel is None else len(signs)
+        self.squares: Floats | None = None
+        self.systems = NewtonSystems(self.X, len(signs))
+        self.gram = shared_gram(self.X)
+        self.room = max(1, SYSTEM_BYTES // (4 * self.X.shape[1] ** 2))
+        size = max(self.room, LEAST_BLOCK)
         self.blocks = [np.arange(i, min(i + size, len(signs))) for i in range(0, len(signs), size)]
 
     def solve(self, C: float, tol: float = 1e-5, max_iter: int = 200) -> Solution:
@@ -136,7 +145,8 @@ class SquaredHingeSolver:
             if len(self.blocks) > 1:
                 self.systems.forget()
         self.factors = {}
-        return Solution(self.W.copy(), self.Y * (1 - self.M), self.objective(C), n_iter, converged)
+        weights = self.W.copy() if self.row_space is None else self.row_space.weights(self.W)
+        return Solution(weights, self.Y * (1 - self.M), self.objective(C), n_iter, converged)
 
     def _solve_block(
         self,
@@ -197,7 +207,8 @@ class SquaredHingeSolver:
             remaining = np.log(ratio) / max(-live.rate[i], 1e-2)
             plan = self.systems.plan(live.index[i], live.M[i] > 0)
             newton = plan.first + NEWTON_ITERATIONS * (plan.next + a_pass)
-            live.newton[i] = max(remaining, spent) * a_pass > newton and plan.first < MAX_STEP_FLOPS
+            affordable = plan.first < MAX_STEP_FLOPS and (plan.by_rows or live.newton.sum() < self.room)
+            live.newton[i] = affordable and max(remaining, spent) * a_pass > newton
 
     def _iterate(self, live: _Live, C: float) -> None:
         """One step of every live problem; notes the decrease that each quadratic model promised."""
@@ -247,12 +258,13 @@ class SquaredHingeSolver:
     def _precondition(self, V: Floats, share: NDArray[np.float64], C: float) -> Floats:
         """Solve with the Hessians that the problems would have if their rows inside the margin were typical."""
         if self.gram is None:
-            square = np.append(np.einsum("ij,ij->j", self.X, self.X), np.float32(len(self.X)))
-            diagonal = (1 + 2 * C * share[:, None] * square).astype(np.float32)
+            if self.squares is None:
+                self.squares = np.append(np.einsum("ij,ij->j", self.X, self.X), np.float32(len(self.X)))
+            diagonal = (1 + 2 * C * share[:, None] * self.squares).astype(np.float32)
             scaled: Floats = V / diagonal
             return scaled
         out = np.empty_like(V)
-        levels = np.round(2 * np.log2(np.maximum(share, 1e-4))) / 2
+        levels = np.round(np.log2(np.maximum(share, 1e-4)))
         for level in np.unique(levels):
             if level not in self.factors:
                 self.factors[level] = Factor(self.gram, 1 / (2 * C), 2.0**level)
@@ -287,16 +299,18 @@ class SquaredHingeSolver:
 
 
 def shared_gram(X: Floats) -> Gram | None:
-    """Gram matrix of X, from a fixed random sample of 4 rows per feature when there are more.
+    """Gram matrix of X, from a fixed random sample when there are many more rows than features.
 
-    It only shapes the first directions, so a sample is enough. None when X is too wide for it to pay.
+    It only shapes the first directions, so a sample of 4 rows per feature (2 for wide data, where it costs
+    more) is enough. None when X is too wide for it.
     """
     n, d = X.shape
     if d > GRAM_FEATURES:
         return None
     rows = np.arange(n)
-    if n > 4 * d:
-        rows = np.sort(np.random.default_rng(0).choice(n, 4 * d, replace=False))
+    enough = (4 if d <= 4000 else 2) * d
+    if n > enough:
+        rows = np.sort(np.random.default_rng(0).choice(n, enough, replace=False))
     gram = Gram(d)
     gram.add(X, rows)
     gram.scale(n / len(rows))

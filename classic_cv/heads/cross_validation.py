@@ -26,8 +26,8 @@ from classic_cv.heads.svm import (
 
 Scoring = Literal["accuracy", "balanced_accuracy"]
 
-DEFAULT_CS = tuple(float(f"{10 ** (exponent / 2):.2g}") for exponent in range(-8, 5))
-"""1e-4 to 100 by factors of about 3."""
+DEFAULT_CS = tuple(float(f"{10 ** (exponent / 2):.2g}") for exponent in range(-10, 5))
+"""1e-5 to 100 by factors of about 3."""
 
 DEFAULT_MAX_SAMPLES = 15_000
 """Rows that the choice of C looks at by default; on more, C changes little and the time much."""

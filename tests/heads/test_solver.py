@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from classic_cv.heads import _newton_step, _solver
+from classic_cv.heads import _newton_step, _reduction, _solver
 from classic_cv.heads._lbfgs import BatchLBFGS
 from classic_cv.heads._line_search import line_search
-from classic_cv.heads._newton_step import Factor, Gram, kernel_matrix
+from classic_cv.heads._newton_step import Factor, Gram
+from classic_cv.heads._reduction import RowSpace
 from classic_cv.heads._solver import SquaredHingeSolver
 from classic_cv.heads.svm import LinearSVM, one_vs_rest
 
@@ -150,6 +151,7 @@ def test_problems_solved_in_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch
     signs, _ = one_vs_rest(y, 5)
     whole = SquaredHingeSolver(X, signs)
     monkeypatch.setattr(_solver, "SYSTEM_BYTES", 4 * 40**2 * 2)
+    monkeypatch.setattr(_solver, "LEAST_BLOCK", 1)
     blocks = SquaredHingeSolver(X, signs)
     assert [len(block) for block in blocks.blocks] == [2, 2, 1]
     for C in (0.1, 1.0):
@@ -171,6 +173,7 @@ def test_problems_solved_in_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch
         "diagonal L-BFGS only",
         "Newton from the start",
         "no matrix-vector",
+        "room for one Hessian",
     ],
 )
 @pytest.mark.parametrize(("n", "d"), [(900, 60), (300, 200)])
@@ -188,14 +191,18 @@ def test_every_way_leads_to_the_optimum(
 
 
 @pytest.mark.parametrize("rows_limit", [0, 4000])
-def test_the_kernel_of_all_rows_changes_nothing(rows_limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rows_span_poses_the_same_problem(rows_limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = overlapping(100, 300, 3)
-    monkeypatch.setattr(_newton_step, "KERNEL_ROWS", rows_limit)
+    monkeypatch.setattr(_solver, "ROW_SPACE_ROWS", rows_limit)
     solver = SquaredHingeSolver(X, one_vs_rest(y, 3)[0])
-    assert (solver.systems.kernel is None) == (rows_limit == 0)
+    assert (solver.row_space is None) == (rows_limit == 0)
     peer = reference(X, y, 1.0)
+    solution = solver.solve(1.0)
     best = objectives(X, y, peer.coef_, peer.intercept_, 1.0)
-    np.testing.assert_allclose(solver.solve(1.0).objective, best, rtol=1e-5)
+    np.testing.assert_allclose(solution.objective, best, rtol=1e-5)
+    np.testing.assert_allclose(solution.weights[:, :-1], peer.coef_, atol=2e-3)
+    scores = X @ solution.weights[:, :-1].T + solution.weights[:, -1]
+    np.testing.assert_allclose(scores, solution.scores.T, atol=1e-3)
 
 
 def test_reported_objective_is_that_of_the_weights() -> None:
@@ -274,6 +281,17 @@ def test_large_gathers_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_newton_step, "CHUNK_BYTES", 7 * 4 * 8)
     pieces.add(X, np.arange(100))
     np.testing.assert_allclose(pieces.H, whole.H, rtol=1e-5)
-    np.testing.assert_allclose(
-        np.tril(kernel_matrix(X)), np.tril(X.astype(float) @ X.T.astype(float) + 1), rtol=1e-6
-    )
+
+
+def test_coordinates_in_the_rows_span_keep_lengths_and_angles(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _ = overlapping(40, 90, 2)
+    X[7] = X[3]
+    monkeypatch.setattr(_reduction, "CHUNK_BYTES", 8 * 40 * 11)
+    span = RowSpace(X)
+    np.testing.assert_allclose(span.coordinates @ span.coordinates.T, X @ X.T, rtol=1e-4, atol=1e-3)
+    W = np.random.default_rng(0).standard_normal((2, 40)).astype(np.float32) @ span.coordinates
+    W = np.hstack([W, np.ones((2, 1), np.float32)])
+    weights = span.weights(W)
+    np.testing.assert_allclose(X @ weights[:, :-1].T, span.coordinates @ W[:, :-1].T, rtol=1e-3, atol=0.1)
+    np.testing.assert_allclose((weights**2).sum(axis=1), (W**2).sum(axis=1), rtol=1e-4)
+    assert weights[:, -1].tolist() == [1, 1]
