@@ -165,14 +165,15 @@ def test_problems_solved_in_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch
         {"MAX_STEP_FLOPS": 0.0},
         {"MAX_STEP_FLOPS": 0.0, "GRAM_FEATURES": 10},
         {"WARM_UP": 1, "PASS_COST": (1e9, 0.0)},
-        {"FEW": 0},
+        {"MIN_SLICE_VALUES": 100},
+        {"SYSTEM_BYTES": 0, "PASS_COST": (1e9, 0.0)},
     ],
     ids=[
         "no Gram matrix",
         "L-BFGS only",
         "diagonal L-BFGS only",
         "Newton from the start",
-        "no matrix-vector",
+        "many slices",
         "room for one Hessian",
     ],
 )
