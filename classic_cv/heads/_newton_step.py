@@ -8,8 +8,8 @@ With the rows ``A`` inside the margin (weights ``s``), one problem's Hessian div
 * row space, (rows, rows), by the representer theorem (Chapelle 2007): ``w = A.T beta`` with
   ``(A A.T + diag(1 / (2 C s))) beta = y``; for wide data and for classes with few rows inside the margin.
 
-All matrix products go through SciPy's BLAS. NumPy ships a second copy of OpenBLAS whose threads wait by
-spinning, and alternating between the two made a Cholesky factor 20 times slower.
+Run it with one BLAS thread, as ``_solver`` does: NumPy and SciPy ship an OpenBLAS each whose threads wait by
+spinning, and with two threads on a busy machine a Cholesky factor took 20 times as long.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHUNK_BYTES = 64 * 2**20
 
 
 def row_dot(A: NDArray[Any], B: NDArray[Any]) -> NDArray[Any]:
-    """Row-wise dot products; einsum, because NumPy's dot would wake its own BLAS threads."""
+    """Row-wise dot products, of any dtype and without a copy."""
     dots: NDArray[Any] = np.einsum("ij,ij->i", A, B)
     return dots
 
