@@ -9,6 +9,7 @@ Data sets, all seeded:
 * ``descriptors``: 15,000 x 1,000, 10 classes, synthetic: class means in 200 latent directions whose strength
   falls with a power law, mixed into blocks of 36 non-negative columns of unit length each, like HOG; classes
   overlap and 5 % of the labels are wrong, so that some rows always stay inside the margin;
+* ``descriptors, easy``: the same with class means twice as far apart, not standardised, C = 1;
 * ``wide``: 1,000 x 20,000, 17 classes of the same kind, as encoded local descriptors are;
 * ``square``: 3,000 x 3,000, 10 classes of the same kind.
 
@@ -76,12 +77,14 @@ def _warp(image: Floats, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.clip(warped + rng.normal(0, 12, (32, 32)), 0, 255).astype(np.uint8)
 
 
-def descriptors(n: int, n_test: int, n_features: int, n_classes: int) -> Task:
-    """Synthetic block-normalised histograms of overlapping classes."""
+def descriptors(
+    n: int, n_test: int, n_features: int, n_classes: int, *, apart: float = 0.35, scaled: bool = True
+) -> Task:
+    """Synthetic block-normalised histograms of classes whose means lie ``apart`` standard deviations."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, n_classes, n + n_test)
     strength = (1 + np.arange(200)) ** -0.6
-    latent = rng.standard_normal((n_classes, 200))[y] * 0.35 + rng.standard_normal((len(y), 200))
+    latent = rng.standard_normal((n_classes, 200))[y] * apart + rng.standard_normal((len(y), 200))
     mix = (rng.standard_normal((200, n_features)) * strength[:, None]).astype(np.float32)
     X = latent.astype(np.float32) @ mix + 0.5 * rng.standard_normal((len(y), n_features), dtype=np.float32)
     np.maximum(X, 0, out=X)
@@ -90,7 +93,7 @@ def descriptors(n: int, n_test: int, n_features: int, n_classes: int) -> Task:
         block /= np.linalg.norm(block, axis=1, keepdims=True) + 0.1
     wrong = rng.random(len(y)) < 0.05
     y[wrong] = rng.integers(0, n_classes, int(wrong.sum()))
-    return _split(X, y.astype(np.intp), n)
+    return _split(X, y.astype(np.intp), n, scaled)
 
 
 def _split(X: Floats, y: Labels, n: int, scaled: bool = True) -> Task:
@@ -104,6 +107,10 @@ def _split(X: Floats, y: Labels, n: int, scaled: bool = True) -> Task:
 TASKS: dict[str, tuple[Callable[[], Task], float]] = {
     "digits": (digits, 0.01),
     "descriptors": (lambda: descriptors(15_000, 3_000, 1_000, 10), 0.01),
+    "descriptors, easy": (
+        lambda: descriptors(15_000, 3_000, 1_000, 10, apart=0.7, scaled=False),
+        1.0,
+    ),
     "digits, raw": (lambda: digits(scaled=False), 1.0),
     "wide": (lambda: descriptors(1_000, 1_000, 20_000, 17), 0.01),
     "square": (lambda: descriptors(3_000, 1_000, 3_000, 10), 0.01),
