@@ -56,13 +56,19 @@ def evaluate(
     found = make_split(dataset, test_fraction=model.metadata.test_fraction, seed=model.metadata.seed)
     indices = _part(model, dataset, found, split)
     figures, problems = evaluate_indices(model, dataset, indices, jobs, progress)
+    same_split = found.fingerprint == model.metadata.split_sha256
+    seen = (
+        [f"the {split} part holds images that the model was fitted on"]
+        if same_split and split != "test"
+        else []
+    )
     return {
         "data": dataset.name,
         "split": split,
         **figures,
         "split_sha256": found.fingerprint,
-        "same_split": found.fingerprint == model.metadata.split_sha256,
-        "notes": [*dataset.notes, *found.notes],
+        "same_split": same_split,
+        "notes": [*seen, *dataset.notes, *found.notes],
         "skipped": skipped_images(dataset, found, problems),
     }
 

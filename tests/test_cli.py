@@ -98,6 +98,10 @@ def test_fit_predict_evaluate_show(faces: Path, fit_small: Command, run: Command
     assert figures["same_split"] is True
     assert figures["model_bytes"] == model.stat().st_size
 
+    seen = run("evaluate", model, faces, "--split", "train")
+    assert "note: the train part holds images that the model was fitted on" in seen.out
+    assert "holds images that the model was fitted on" not in run("evaluate", model, faces).out
+
     shown = run("show", model, "--json", "-")
     assert json.loads(shown.out)["class_names"] == list(load(model).class_names)
     assert "hog" in run("show", model).out
