@@ -95,7 +95,7 @@ def fit(
     classes = learnable_classes(dataset, split, extraction.kept)
     y = np.searchsorted(classes, dataset.y[extraction.kept])
     groups = fold_groups(split, extraction.kept)
-    classifier = fit_classifier(recipe, featurizer, extraction.X, y, groups, seed)
+    classifier = fit_classifier(recipe, featurizer, extraction.X, y, groups, seed, progress)
     metadata = Metadata(
         recipe_name=recipe.name,
         recipe=recipe.to_table(),
@@ -134,12 +134,13 @@ def fit_classifier(
     y: NDArray[np.intp],
     groups: NDArray[np.int64] | None,
     seed: int,
+    progress: Progress | None = None,
 ) -> FittedClassifier:
     """Fit the recipe's head on training features, which are scaled in place."""
     settings = recipe.head
     if not isinstance(settings, LinearSVMSettings):
         return FittedClassifier(Dummy().fit(X, y), None, {})
-    return fit_linear_svm(settings, X, y, groups, featurizer.group_widths, seed)
+    return fit_linear_svm(settings, X, y, groups, featurizer.group_widths, seed, progress)
 
 
 def fold_groups(split: Split, indices: NDArray[np.intp]) -> NDArray[np.int64] | None:
@@ -158,6 +159,7 @@ def fit_linear_svm(
     groups: NDArray[np.int64] | None,
     widths: Sequence[int],
     seed: int,
+    progress: Progress | None = None,
 ) -> FittedClassifier:
     """Choose C by cross-validation, calibrate on its out-of-fold scores, fit on all rows.
 
@@ -168,7 +170,7 @@ def fit_linear_svm(
     weight: Any = "balanced" if settings.class_weight == "balanced" else None
     Cs = (None if settings.scale == "none" else CS) if settings.C == "auto" else [settings.C]
     if can_cross_validate(y, groups):
-        chosen = cross_validate(X, y, groups=groups, Cs=Cs, seed=seed, class_weight=weight)
+        chosen = cross_validate(X, y, groups=groups, Cs=Cs, seed=seed, class_weight=weight, progress=progress)
         C, choices = chosen.C, chosen.summary()
         head = LinearSVM(C=C, class_weight=weight).fit(X, y)
         calibrator = Calibrator().fit(chosen.scores, chosen.y)

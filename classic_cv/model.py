@@ -180,10 +180,12 @@ def load(path: str | Path) -> Model:
         model = _build(metadata, tensors)
         expected = tensors["golden.scores"]
         golden = model.decision_function(golden_images())
-    except (ClassicCVError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        if golden.shape != expected.shape:
+            raise ValueError(f"golden scores of shape {expected.shape}, expected {golden.shape}")
+    except (ClassicCVError, KeyError, ValueError, TypeError, AttributeError, IndexError, cv2.error) as error:
         raise ArtifactError(f"{path}: its contents do not make a model ({error})") from None
     difference = np.abs(golden - expected) / np.maximum(np.abs(expected), 1.0)
-    if golden.shape != expected.shape or not float(difference.max()) <= GOLDEN_TOLERANCE:
+    if not float(difference.max()) <= GOLDEN_TOLERANCE:
         raise ArtifactError(
             f"{path}: gives other scores here than where it was fitted (by {difference.max():.2g}, allowed "
             f"{GOLDEN_TOLERANCE}); fitted with {metadata.versions}; fit it again with these versions"

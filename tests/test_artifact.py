@@ -119,6 +119,19 @@ def test_other_golden_scores_are_refused(
         load(path)
 
 
+def test_golden_scores_of_another_shape_are_refused(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "other.safetensors"
+    monkeypatch.setattr(Model, "decision_function", lambda self, images: np.zeros((2, 3), np.float32))
+    model.save(path)
+    monkeypatch.undo()
+    with pytest.raises(
+        ArtifactError, match=r"do not make a model \(golden scores of shape \(2, 3\), expected \(2,\)"
+    ):
+        load(path)
+
+
 def test_a_recipe_that_does_not_fit_its_tensors_is_refused(model_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "mixed.safetensors"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,9 @@ HEAVY = ("sklearn", "scipy", "skimage", "torch", "matplotlib", "pandas", "joblib
 
 def imported_by(code: str, *arguments: str) -> set[str]:
     """The heavy modules in ``sys.modules`` after ``code`` ran in a fresh interpreter."""
-    code += f"\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    code += f"\nimport sys\nimport json\nprint(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    return set(eval(run.stdout.splitlines()[-1]))
+    return set(json.loads(run.stdout.splitlines()[-1]))
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

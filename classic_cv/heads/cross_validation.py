@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from classic_cv.errors import ParameterError
+from classic_cv.extraction import Progress
 from classic_cv.heads.svm import (
     ClassWeight,
     check_features,
@@ -93,6 +94,7 @@ def cross_validate(
     class_weight: ClassWeight = None,
     scoring: Scoring = "accuracy",
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
+    progress: Progress | None = None,
 ) -> CrossValidation:
     """Cross-validate the linear SVM along a path of C.
 
@@ -114,6 +116,7 @@ def cross_validate(
         scoring: what the choice goes by.
         max_samples: look at a stratified sample of so many rows (whole groups) when there are more; None
             for all.
+        progress: called with (task, values of C done, values in all); the path may end early.
 
     Raises:
         ParameterError: Cs, n_splits, scoring or max_samples are out of range.
@@ -138,6 +141,8 @@ def cross_validate(
     for C in path:
         scores = _held_out(solver.solve(C, CV_TOL).scores, fold, rows)
         tried.append((*_fold_scores(scores, codes[rows], fold[rows], len(classes)), scores))
+        if progress:
+            progress("choice of C", len(tried), len(path))
         measured = np.array([entry[0 if scoring == "accuracy" else 1] for entry in tried])
         if _has_fallen(measured):
             break

@@ -192,3 +192,12 @@ def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
 def test_groups_must_match() -> None:
     with pytest.raises(ValueError, match=r"groups has shape \(3,\), expected \(50,\)"):
         cross_validate(*digits(50), groups=[1, 2, 3])
+
+
+def test_progress_counts_the_values_of_c() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 30)
+    X = (rng.standard_normal((60, 4)) + 2 * y[:, None]).astype(np.float32)
+    calls: list[tuple[str, int, int]] = []
+    cross_validate(X, y, Cs=[0.1, 1.0], progress=lambda *call: calls.append(call))
+    assert calls == [("choice of C", 1, 2), ("choice of C", 2, 2)]
