@@ -102,10 +102,6 @@ class Dataset:
         position = {name: index for index, name in enumerate(self.class_names)}
         return np.fromiter((position[target] for target in self.targets), np.int64, len(self.targets))
 
-    def numeric_targets(self) -> NDArray[np.float64] | None:
-        """float64 (n_samples,) where every target of a manifest is a finite number, else ``None``."""
-        return self.numeric
-
     def read(self, index: int, *, max_bytes: int | None = MAX_BYTES) -> Encoded:
         """Sample ``index`` as its source has it, not decoded: bytes of a file, or pixels from an npz.
 

@@ -186,7 +186,7 @@ def test_no_usable_row(tmp_path: Path) -> None:
 def test_numeric_targets(tmp_path: Path, targets: list[str], expected: list[float] | None) -> None:
     rows = "".join(f"{i}.png,{target}\n" for i, target in enumerate(targets))
     dataset = load_dataset(manifest(tmp_path, "path,count\n" + rows))
-    numeric = dataset.numeric_targets()
+    numeric = dataset.numeric
     assert (None if numeric is None else numeric.tolist()) == expected
     assert dataset.targets == tuple(targets)
 
@@ -195,4 +195,4 @@ def test_names_of_folders_are_not_numbers(tmp_path: Path) -> None:
     for digit in "01":
         (tmp_path / digit).mkdir()
         (tmp_path / digit / "x.png").write_bytes(digit.encode())
-    assert load_dataset(tmp_path).numeric_targets() is None
+    assert load_dataset(tmp_path).numeric is None

@@ -214,7 +214,7 @@ def test_numeric_targets_are_stratified_by_quantile(tmp_path: Path) -> None:
         rows.append(f"{i}.png,{value}\n")
     (tmp_path / "labels.csv").write_text("path,size\n" + "".join(rows))
     dataset = load_dataset(tmp_path)
-    numbers = dataset.numeric_targets()
+    numbers = dataset.numeric
     assert numbers is not None
     bins = quantile_bins(numbers)
     assert np.bincount(bins).tolist() == [20] * 10
