@@ -7,6 +7,7 @@ files that ship with the package are the shelf; ``load_recipe("hog")`` reads one
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,15 @@ from classic_cv.features import EXTRACTORS
 from classic_cv.features.base import Extractor
 from classic_cv.features.resize import Sides
 
-DEFAULT_RECIPE = "hog-color-lbp"
+AUTO = "auto"
+"""In place of a recipe: search for the best one."""
+
+FLOORS = ("dummy", "properties")
+"""Recipes that only show what no features and mere file properties score: in every table, never a winner."""
+
+Weighting = Literal["auto", "balanced", "none"]
+Scale = Literal["columns", "groups", "none"]
+Positive = Annotated[float, Meta(gt=0)]
 
 
 class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,22 +51,67 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LinearSVMSettings(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="linear-svm"
 ):
-    """A linear SVM. ``C = "auto"`` chooses C by cross-validation on the training part.
+    """A linear SVM, perhaps after an explicit kernel map. ``"auto"`` is chosen on the training part.
 
     ``scale``: ``columns`` brings every column to mean 0 and standard deviation 1, ``groups`` gives each
     extractor's columns one common scale, ``none`` leaves them as they are.
+    ``kernel_map``: ``hellinger`` takes signed square roots, ``chi2`` maps the additive chi2 kernel, ``rbf`` maps the
+    RBF kernel by Nystroem with ``n_components`` landmarks, and ``hellinger-rbf`` does so on square roots.
+    ``gamma`` (of the two RBF maps) is in units of features scaled to a mean squared length of 1.
+    ``class_weight``: ``balanced`` counts every class alike, ``auto`` does so where classes are unequal.
     """
 
-    C: Literal["auto"] | Annotated[float, Meta(gt=0)] = "auto"
-    scale: Literal["columns", "groups", "none"] = "columns"
-    class_weight: Literal["balanced", "none"] = "none"
+    C: Literal["auto"] | Positive = "auto"
+    scale: Scale = "columns"
+    class_weight: Weighting = "auto"
+    kernel_map: Literal["none", "hellinger", "chi2", "rbf", "hellinger-rbf"] = "none"
+    n_components: Annotated[int, Meta(ge=1, le=20_000)] = 2000
+    gamma: Literal["auto"] | Positive = "auto"
+
+
+class RBFSVMSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svm"):
+    """A support vector machine with the exact RBF kernel: for some thousands of images at most."""
+
+    C: Literal["auto"] | Positive = "auto"
+    gamma: Literal["auto"] | Positive = "auto"
+    scale: Scale = "columns"
+    class_weight: Weighting = "auto"
+    kernel_map: Literal["none", "hellinger"] = "none"
+
+
+class LinearSVRSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="linear-svr"
+):
+    """Linear support vector regression; ``epsilon`` is in standard deviations of the target."""
+
+    C: Literal["auto"] | Positive = "auto"
+    epsilon: Literal["auto"] | Annotated[float, Meta(ge=0)] = "auto"
+    scale: Scale = "columns"
+    kernel_map: Literal["none", "hellinger"] = "none"
+
+
+class RBFSVRSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svr"):
+    """Support vector regression with the exact RBF kernel; ``epsilon`` is in standard deviations of the target."""
+
+    C: Literal["auto"] | Positive = "auto"
+    gamma: Literal["auto"] | Positive = "auto"
+    epsilon: Literal["auto"] | Annotated[float, Meta(ge=0)] = "auto"
+    scale: Scale = "columns"
+    kernel_map: Literal["none", "hellinger"] = "none"
 
 
 class DummySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="dummy"):
-    """Always answers the class frequencies of the training part: the floor under every other figure."""
+    """Always the class frequencies (or the median target) of the training part: the floor under the others."""
 
 
-Head = LinearSVMSettings | DummySettings
+Regressor = LinearSVRSettings | RBFSVRSettings
+Head = LinearSVMSettings | RBFSVMSettings | LinearSVRSettings | RBFSVRSettings | DummySettings
+
+
+class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``images``: how many training images the model is fitted on, a stratified choice by the seed."""
+
+    images: Literal["all"] | Annotated[int, Meta(ge=2)] = "all"
 
 
 class FeatureSettings(msgspec.Struct, frozen=True):
@@ -79,6 +133,7 @@ class Recipe(msgspec.Struct, frozen=True):
     image: ImageSettings
     features: tuple[FeatureSettings, ...]
     head: Head
+    train: TrainSettings = TrainSettings()
 
     def to_table(self) -> dict[str, Any]:
         """The recipe as plain tables, every default written out; ``parse_recipe`` reads it back."""
@@ -87,7 +142,62 @@ class Recipe(msgspec.Struct, frozen=True):
             "image": msgspec.to_builtins(self.image),
             "features": [{"type": spec.type, **spec.params} for spec in self.features],
             "head": msgspec.to_builtins(self.head),
+            "train": msgspec.to_builtins(self.train),
         }
+
+    def to_toml(self) -> str:
+        """The recipe as the text of a TOML file, which ``load_recipe`` reads back to an equal recipe."""
+        table = self.to_table()
+        blocks = [f"description = {_toml(table['description'])}"]
+        blocks += [_block("[image]", table["image"])]
+        blocks += [_block("[[features]]", spec) for spec in table["features"]]
+        blocks += [_block("[head]", table["head"])]
+        if self.train.images != "all":
+            blocks += [_block("[train]", table["train"])]
+        return "\n\n".join(blocks) + "\n"
+
+    def resized(self, size: int) -> Recipe:
+        """The same recipe for square images of ``size`` pixels: HOG cells grow with the image.
+
+        So the layout of the features, and their number, stays; what changes is how much detail they see.
+        """
+        factor = size / max(self.image.shape)
+        if factor == 1 and self.image.shape == (size, size):
+            return self
+        return msgspec.structs.replace(
+            self,
+            name=f"{self.name}-{size}",
+            image=msgspec.structs.replace(self.image, size=size),
+            features=tuple(_scaled(spec, factor) for spec in self.features),
+        )
+
+    def for_regression(self) -> Recipe:
+        """The same recipe with the head that estimates numbers in place of the one that tells classes apart."""
+        head: Head = self.head
+        if isinstance(head, LinearSVMSettings):
+            kernel_map: Any = "hellinger" if head.kernel_map == "hellinger" else "none"
+            head = LinearSVRSettings(scale=head.scale, kernel_map=kernel_map)
+        elif isinstance(head, RBFSVMSettings):
+            head = RBFSVRSettings(scale=head.scale, gamma=head.gamma, kernel_map=head.kernel_map)
+        return msgspec.structs.replace(self, head=head)
+
+
+def _scaled(spec: FeatureSettings, factor: float) -> FeatureSettings:
+    if "pixels_per_cell" not in spec.params:
+        return spec
+    cells = spec.params["pixels_per_cell"]
+    sizes = [max(1, round(cell * factor)) for cell in ([cells] if isinstance(cells, int) else cells)]
+    # Two sizes that fall together would be one histogram twice.
+    return FeatureSettings(spec.type, {**spec.params, "pixels_per_cell": sorted(set(sizes))})
+
+
+def _block(header: str, values: Mapping[str, Any]) -> str:
+    return "\n".join([header, *(f"{key} = {_toml(value)}" for key, value in values.items())])
+
+
+def _toml(value: Any) -> str:
+    """A recipe's value as TOML; JSON's strings, numbers, booleans and lists are TOML's too."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +207,7 @@ class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     image: ImageSettings = ImageSettings()
     features: list[dict[str, Any]] = []
+    train: TrainSettings = TrainSettings()
 
 
 def parse_recipe(table: Mapping[str, Any], *, name: str, source: str) -> Recipe:
@@ -112,7 +223,7 @@ def parse_recipe(table: Mapping[str, Any], *, name: str, source: str) -> Recipe:
     features = tuple(_feature(entry, index, source) for index, entry in enumerate(tables.features))
     if not features and not isinstance(tables.head, DummySettings):
         raise RecipeError(f"{source}: no [[features]] given; this head needs at least one")
-    return Recipe(name, tables.description, tables.image, features, tables.head)
+    return Recipe(name, tables.description, tables.image, features, tables.head, tables.train)
 
 
 def _feature(entry: dict[str, Any], index: int, source: str) -> FeatureSettings:
@@ -155,16 +266,22 @@ def shelf() -> dict[str, Path]:
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """Read a recipe from the shelf by name, or from a ``.toml`` file.
+    """Read a recipe from the shelf by name, from a ``.toml`` file, or out of a model file (``.safetensors``).
 
     Raises:
         RecipeError: no such recipe or file, not TOML, or not a valid recipe.
+        ArtifactError: a model file that is damaged or none.
     """
     text = str(name_or_path)
     known = shelf()
     path = known.get(text) or Path(text)
+    if path.suffix == ".safetensors":
+        from classic_cv.artifact import read_file
+
+        metadata, _ = read_file(path)
+        return parse_recipe(metadata.recipe, name=metadata.recipe_name, source=str(path))
     if path.suffix != ".toml":
-        raise RecipeError(f"no recipe {text!r}: give one of {', '.join(known)}, or the path of a .toml file")
+        raise RecipeError(f"no recipe {text!r}: give auto, one of {', '.join(known)}, or the path of a .toml or model file")
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from classic_cv.features.base import Extractor
 from classic_cv.features.color import ColorHistogram
+from classic_cv.features.dog import DoGHistogram
 from classic_cv.features.hog import HOG
 from classic_cv.features.lbp import LBP
 from classic_cv.features.properties import ImageProperties
 
 EXTRACTORS: dict[str, type[Extractor]] = {
     "color-histogram": ColorHistogram,
+    "dog-histogram": DoGHistogram,
     "hog": HOG,
     "image-properties": ImageProperties,
     "lbp": LBP,
 }
 
-__all__ = ["EXTRACTORS", "HOG", "LBP", "ColorHistogram", "Extractor", "ImageProperties"]
+__all__ = ["EXTRACTORS", "HOG", "LBP", "ColorHistogram", "DoGHistogram", "Extractor", "ImageProperties"]

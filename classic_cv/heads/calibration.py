@@ -53,13 +53,15 @@ class Calibrator(Estimator):
     ) -> None:
         self.prior = prior
 
-    def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, scores: ArrayLike, y: ArrayLike, balanced: bool = False) -> Self:
         """Fit on out-of-fold scores.
 
         Args:
             scores: (n_samples, n_classes), or (n_samples,) or (n_samples, 1) for two classes; a positive
                 score speaks for class 1.
             y: int (n_samples,), classes as column indices; not every class needs to occur.
+            balanced: every class counts alike, however many samples it has: the probabilities are then those
+                among images of which each class makes up the same share.
 
         Raises:
             ParameterError: a parameter is out of range.
@@ -70,7 +72,7 @@ class Calibrator(Estimator):
         labels = _check_labels(y, columns)
         single = columns.shape[1] == 1
         logit_scores = np.hstack([np.zeros_like(columns), columns]) if single else columns
-        scale, bias = fit_scaling(logit_scores, labels, self.prior)
+        scale, bias = fit_scaling(logit_scores, labels, self.prior, balanced)
         if single:
             scale, bias = scale[1:], bias[1:] - bias[:1]
         self.scale_, self.bias_ = scale.astype(np.float32), bias.astype(np.float32)
@@ -93,13 +95,16 @@ class Calibrator(Estimator):
         return _softmax(logits).astype(np.float32)
 
 
-def fit_scaling(scores: Reals, y: NDArray[np.intp], prior: float) -> tuple[Reals, Reals]:
+def fit_scaling(
+    scores: Reals, y: NDArray[np.intp], prior: float, balanced: bool = False
+) -> tuple[Reals, Reals]:
     """Scales and biases, (n_classes,) each, that minimise the regularised log loss of the softmax.
 
     Args:
         scores: float64 (n_samples, n_classes).
         y: column indices.
         prior: adds ``prior / 2`` times the squared differences of the log scales to their common value.
+        balanced: give each class the same total weight.
     """
     from scipy.optimize import minimize
 
@@ -108,6 +113,8 @@ def fit_scaling(scores: Reals, y: NDArray[np.intp], prior: float) -> tuple[Reals
     unit = float(np.sqrt(np.mean((scores - scores.mean(axis=1, keepdims=True)) ** 2))) or 1.0
     Z = scores / unit
     targets = smoothed_targets(y, K)
+    counts = np.bincount(y, minlength=K)
+    weights = (n / ((counts > 0).sum() * counts[y]))[:, None] if balanced else np.ones((n, 1))
 
     def loss(theta: Reals) -> tuple[float, Reals]:
         common, apart, bias = theta[0], theta[1 : 1 + K], theta[1 + K :]
@@ -117,9 +124,9 @@ def fit_scaling(scores: Reals, y: NDArray[np.intp], prior: float) -> tuple[Reals
         exponents = np.exp(logits - top)
         total = exponents.sum(axis=1, keepdims=True)
         log_p = logits - top - np.log(total)
-        difference = exponents / total - targets
+        difference = (exponents / total - targets) * weights
         by_scale = (difference * Z).sum(axis=0) * scale
-        value = -float((targets * log_p).sum()) + 0.5 * float(
+        value = -float((weights * targets * log_p).sum()) + 0.5 * float(
             prior * (apart**2).sum() + BIAS_PRIOR * (bias**2).sum()
         )
         slope = np.concatenate(

@@ -2,13 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from classic_cv.estimator import Estimator
 
 Floats = NDArray[np.float32]
 
 CHUNK_VALUES = 2**20
 """Values that are worked on at a time: the float64 copies stay small."""
+
+
+class Scaler(Estimator):
+    """``(X - mean) / scale`` with the mean and scale that ``scale_in_place`` used: what goes before an RBF kernel.
+
+    A linear head has them folded into its weights instead (``fold_scaler``).
+
+    Learned: ``mean_`` and ``scale_``, float32 (n_features,).
+    """
+
+    learned = ("mean_", "scale_")
+    mean_: Floats
+    scale_: Floats
+
+    def __init__(self) -> None:
+        pass
+
+    def learn(self, mean: Floats, scale: Floats) -> Self:
+        """Take over a mean and a scale, float32 (n_features,) each."""
+        self.mean_, self.scale_ = mean, scale
+        return self
+
+    def transform(self, X: Floats) -> Floats:
+        """Scaled features: float32 (n_samples, n_features)."""
+        self.check_fitted()
+        out = X - self.mean_
+        out /= self.scale_
+        return out
+
+
+def scale_in_place(how: str, X: Floats, widths: Sequence[int]) -> tuple[Floats, Floats]:
+    """Scale features in place so that a row's mean squared length is 1: C then means the same for any width.
+
+    Args:
+        how: ``columns`` gives every column the same variance, ``groups`` every extractor's columns together
+            the same variance (a wide extractor does not drown a narrow one), ``none`` changes nothing.
+        X: float32 (n_samples, n_features).
+        widths: columns of each extractor.
+
+    Returns:
+        mean and scale, float32 (n_features,), that the scaled features were made with.
+    """
+    if how == "none":
+        return np.zeros(X.shape[1], np.float32), np.ones(X.shape[1], np.float32)
+    columns = np.repeat(widths, widths)
+    mean, scale = standardize(X, np.repeat(np.arange(len(widths)), widths) if how == "groups" else None)
+    share = np.sqrt(columns * len(widths) if how == "groups" else np.full(len(columns), len(columns)))
+    X /= share.astype(np.float32)
+    return mean, (scale * share).astype(np.float32)
 
 
 def standardize(

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from classic_cv.errors import NotFittedError, ParameterError
 from classic_cv.features.base import Extractor
 from classic_cv.features.color import ColorHistogram
+from classic_cv.features.dog import DoGHistogram
 from classic_cv.features.hog import HOG
 from classic_cv.features.lbp import LBP
 from classic_cv.features.properties import ImageProperties
@@ -45,6 +46,8 @@ EXTRACTORS: list[Extractor] = [
     LBP("nri_uniform", ((8, 1.0), (16, 2.0)), grid=2),
     LBP("uniform", ((8, 3.0), (24, 3.0)), grid=(3, 2), hellinger=False),
     LBP("nri_uniform", ((24, 2.5),)),
+    DoGHistogram(),
+    DoGHistogram((1.0, 6.0), 2.0, 7, grid=(2, 3), channel="gray", hellinger=True),
     ImageProperties(),
 ]
 SIZE_FREE = [extractor for extractor in EXTRACTORS if not isinstance(extractor, HOG)]
@@ -270,6 +273,11 @@ def test_use_before_fit_is_an_error(extractor: Extractor, X: Stack) -> None:
         (LBP, "points_radii", ((8,),), "expected `array` of length 2, got 1"),
         (LBP, "grid", 2.5, "expected `int | array`, got `float`"),
         (LBP, "hellinger", 1, "expected `bool`, got `int`"),
+        (DoGHistogram, "sigmas", (), "expected `array` of length >= 1"),
+        (DoGHistogram, "sigmas", (1.0, 0.1), "expected `float` >= 0.5"),
+        (DoGHistogram, "ratio", 1, "expected `float` >= 1.1"),
+        (DoGHistogram, "bins", 1, "expected `int` >= 2"),
+        (DoGHistogram, "channel", "hue", "invalid enum value 'hue'"),
     ],
 )
 def test_bad_parameters_are_named(kind: type[Extractor], name: str, value: Any, reason: str) -> None:

@@ -1,0 +1,443 @@
+"""From features and targets to a fitted head: the choice of its parameters, calibration, the fit itself.
+
+``choose`` cross-validates what the settings leave open and returns out-of-fold figures row by row, which a
+search compares; ``fit_head`` fits the settings, choosing first what is still ``"auto"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.errors import DatasetError
+from classic_cv.estimator import Estimator
+from classic_cv.extraction import Progress
+from classic_cv.features.base import Features
+from classic_cv.heads.calibration import Calibrator
+from classic_cv.heads.cross_validation import CrossValidation, Scoring, cross_validate
+from classic_cv.heads.dummy import Dummy
+from classic_cv.heads.kernel_map import AdditiveChi2, AdditiveMap, Hellinger, KernelMap, Nystroem
+from classic_cv.heads.rbf_svm import MAX_ROWS, RBFSVM, RBFCrossValidation, cross_validate_rbf
+from classic_cv.heads.scaler import Scaler, fold_scaler, scale_in_place
+from classic_cv.heads.svm import LinearSVM
+from classic_cv.heads.svr import (
+    DummyRegressor,
+    LinearSVR,
+    RBFSVR,
+    RegressionCrossValidation,
+    cross_validate_regression,
+)
+from classic_cv.recipe import (
+    DummySettings,
+    Head,
+    LinearSVMSettings,
+    LinearSVRSettings,
+    RBFSVMSettings,
+    RBFSVRSettings,
+)
+
+TaskKind = Literal["classification", "regression"]
+FittedHead: TypeAlias = LinearSVM | RBFSVM | Dummy | LinearSVR | RBFSVR | DummyRegressor
+
+CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+"""Values of C that cross-validation tries on scaled features; it stops when the score has clearly fallen."""
+
+GAMMAS = (0.1, 0.3, 1.0)
+"""Values of gamma for features whose mean squared length is 1, where typical squared distances are near 2."""
+
+REGRESSION_GAMMAS = (0.01, 0.03, 0.1, 0.3)
+EPSILONS = (0.01, 0.1, 0.2)
+REGRESSION_CS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+
+UNEQUAL = 1.5
+"""Classes are unequal when the largest has more than so many times the images of the smallest."""
+
+CALIBRATION_FOLDS = 2
+"""Folds held out for calibration alone where there are many rows: enough scores, at less than half the cost."""
+
+MANY_ROWS = 5000
+
+
+@dataclass
+class TrainingSet:
+    """What a head is fitted on.
+
+    Attributes:
+        X: float32 (n, n_features), as the extractors made them; overwritten while fitting.
+        y: class numbers from 0 on, or float64 targets, (n,).
+        groups: (n,), kept together by folds; None where every image is its own.
+        widths: columns of each extractor.
+        task: which of the two y is.
+        seed: of folds, landmarks and samples.
+    """
+
+    X: Features
+    y: NDArray[Any]
+    groups: NDArray[np.int64] | None
+    widths: Sequence[int]
+    task: TaskKind
+    seed: int = 0
+
+    @property
+    def unequal(self) -> bool:
+        """Whether some class has clearly more images than another."""
+        if self.task == "regression":
+            return False
+        counts = np.unique(self.y, return_counts=True)[1]
+        return bool(counts.max() > UNEQUAL * counts.min())
+
+    @property
+    def scoring(self) -> Scoring:
+        """What a choice goes by: accuracy, balanced accuracy where classes are unequal."""
+        return "balanced_accuracy" if self.unequal else "accuracy"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a choice may cost: the values to try, the folds, the rows."""
+
+    Cs: Sequence[float] | None = None
+    gammas: Sequence[float] | None = None
+    epsilons: Sequence[float] | None = None
+    n_splits: int = 5
+    n_held_out: int | None = None
+    max_samples: int | None = 15_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation chose, with its out-of-fold results row by row.
+
+    Attributes:
+        settings: the head with every ``"auto"`` replaced.
+        summary: the choice as plain data; empty where nothing could be held out.
+        rows: rows of the training set that were held out, ascending.
+        scores: their decision values (classification) or predictions (regression).
+        y: their classes or targets.
+    """
+
+    settings: Head
+    summary: dict[str, Any]
+    rows: NDArray[np.intp]
+    scores: NDArray[Any]
+    y: NDArray[Any]
+
+
+@dataclass
+class FittedStack:
+    """What turns features into scores, or into numbers.
+
+    Attributes:
+        maps: applied to features in this order before the head.
+        head: the fitted head.
+        calibrator: of a classifier; None for the dummy and for regression.
+        settings: the head's settings with every choice filled in.
+        choices: how they were made, as plain data.
+    """
+
+    head: FittedHead
+    calibrator: Calibrator | None
+    choices: dict[str, Any]
+    settings: Head
+    maps: list[Estimator] = field(default_factory=list)
+
+
+def unfitted_stack(settings: Head, task: TaskKind) -> tuple[list[Estimator], FittedHead, Calibrator | None]:
+    """Maps, head and calibrator of ``settings`` before fitting, as a model file is read into them."""
+    calibrator = Calibrator() if task == "classification" else None
+    if isinstance(settings, DummySettings):
+        return [], (Dummy() if task == "classification" else DummyRegressor()), None
+    maps: list[Estimator] = list(_additive_maps(settings.kernel_map))
+    if isinstance(settings, LinearSVMSettings):
+        if "rbf" in settings.kernel_map:
+            maps += [Scaler(), Nystroem(settings.n_components, _number(settings.gamma))]
+        return maps, LinearSVM(), calibrator
+    if isinstance(settings, RBFSVMSettings):
+        return [*maps, Scaler()], RBFSVM(gamma=_number(settings.gamma)), calibrator
+    if isinstance(settings, LinearSVRSettings):
+        return maps, LinearSVR(), None
+    return [*maps, Scaler()], RBFSVR(gamma=_number(settings.gamma)), None
+
+
+def _number(value: Any) -> float:
+    return 1.0 if value == "auto" else float(value)
+
+
+def _additive_maps(kernel_map: str) -> list[AdditiveMap]:
+    if kernel_map.startswith("hellinger"):
+        return [Hellinger()]
+    return [AdditiveChi2()] if kernel_map == "chi2" else []
+
+
+def can_cross_validate(y: NDArray[Any], groups: NDArray[np.int64] | None, task: TaskKind) -> bool:
+    """Whether something can be held out: a class with two samples (of two groups), or four numbers."""
+    units = np.arange(len(y)) if groups is None else groups
+    if task == "regression":
+        return len(np.unique(units)) >= 4
+    return any(len(np.unique(units[y == k])) > 1 for k in np.unique(y))
+
+
+@dataclass
+class _Prepared:
+    """Features after the additive maps and the scaling, with what undoes or repeats them."""
+
+    X: Features
+    maps: list[KernelMap]
+    mean: Features
+    scale: Features
+
+
+def _prepare(settings: Any, training: TrainingSet) -> _Prepared:
+    maps: list[KernelMap] = list(_additive_maps(settings.kernel_map))
+    X, widths = training.X, list(training.widths)
+    for additive in _additive_maps(settings.kernel_map):
+        X = additive.fit_transform(X)
+        widths = [width * additive.n_copies() for width in widths]
+    for kernel_map in maps:
+        kernel_map.fit(training.X)
+    mean, scale = scale_in_place(settings.scale, X, widths)
+    return _Prepared(X, maps, mean, scale)
+
+
+def class_weight_of(settings: Any, training: TrainingSet) -> Literal["balanced"] | None:
+    """The weighting that the settings mean for these classes."""
+    if settings.class_weight == "auto":
+        return "balanced" if training.unequal else None
+    return "balanced" if settings.class_weight == "balanced" else None
+
+
+def choose(
+    settings: Head, training: TrainingSet, effort: Effort | None = None, progress: Progress | None = None
+) -> Choice:
+    """Cross-validate the values that ``settings`` leaves open, and the out-of-fold scores of the chosen ones.
+
+    ``training.X`` is overwritten.
+
+    Raises:
+        DatasetError: nothing can be held out.
+    """
+    if not can_cross_validate(training.y, training.groups, training.task):
+        raise DatasetError("nothing can be held out to choose by: every class has a single image or group")
+    if isinstance(settings, DummySettings):
+        return _choose_dummy(settings, training)
+    return _choose(settings, _prepare(settings, training), training, effort or Effort(), progress)
+
+
+def _choose_dummy(settings: Head, training: TrainingSet) -> Choice:
+    rows = np.arange(len(training.y))
+    if training.task == "regression":
+        scores: NDArray[Any] = np.full(len(rows), np.median(training.y))
+        summary = {"cv_mae": float(np.abs(training.y - scores).mean())}
+    else:
+        counts = np.bincount(training.y)
+        row = np.log(np.maximum(counts, 1e-9) / counts.sum())
+        scores = np.tile(row[1:] - row[:1], len(rows)) if len(row) == 2 else np.tile(row, (len(rows), 1))
+        summary = {
+            "cv_accuracy": float(counts.max() / counts.sum()),
+            "cv_balanced_accuracy": 1 / int((counts > 0).sum()),
+        }
+    return Choice(settings, summary, rows, scores, training.y)
+
+
+def _choose(
+    settings: Any, prepared: _Prepared, training: TrainingSet, effort: Effort, progress: Progress | None
+) -> Choice:
+    if isinstance(settings, LinearSVRSettings | RBFSVRSettings):
+        return _choose_regression(settings, prepared, training, effort, progress)
+    if isinstance(settings, RBFSVMSettings):
+        return _choose_exact_rbf(settings, prepared, training, effort, progress)
+    if "rbf" in settings.kernel_map:
+        return _choose_nystroem(settings, prepared, training, effort, progress)
+    return _choose_linear(settings, prepared.X, training, effort, progress)
+
+
+def _values(given: Any, asked: Sequence[float] | None, default: Sequence[float]) -> Sequence[float]:
+    """The values to try: the one that the settings give, else those of the effort, else the default."""
+    if given != "auto":
+        return [float(given)]
+    return default if asked is None else asked
+
+
+def _cross_validate(
+    settings: LinearSVMSettings,
+    X: Features,
+    training: TrainingSet,
+    effort: Effort,
+    progress: Progress | None,
+) -> CrossValidation:
+    scaled = settings.scale != "none" or "rbf" in settings.kernel_map
+    return cross_validate(
+        X,
+        training.y,
+        groups=training.groups,
+        Cs=_values(settings.C, effort.Cs, CS) if scaled or settings.C != "auto" else None,
+        n_splits=effort.n_splits,
+        n_held_out=effort.n_held_out,
+        seed=training.seed,
+        class_weight=class_weight_of(settings, training),
+        scoring=training.scoring,
+        max_samples=effort.max_samples,
+        progress=progress,
+    )
+
+
+def _choose_linear(
+    settings: LinearSVMSettings,
+    X: Features,
+    training: TrainingSet,
+    effort: Effort,
+    progress: Progress | None,
+) -> Choice:
+    found = _cross_validate(settings, X, training, effort, progress)
+    return _choice(settings, found, {"C": found.C})
+
+
+def _choice(settings: Any, found: CrossValidation | RBFCrossValidation, values: dict[str, Any]) -> Choice:
+    resolved = msgspec.structs.replace(settings, **values)
+    return Choice(resolved, {**found.summary(), **values}, found.rows, found.scores, found.y)
+
+
+def _choose_nystroem(
+    settings: LinearSVMSettings,
+    prepared: _Prepared,
+    training: TrainingSet,
+    effort: Effort,
+    progress: Progress | None,
+) -> Choice:
+    best: tuple[float, CrossValidation, float] | None = None
+    for gamma in _values(settings.gamma, effort.gammas, GAMMAS):
+        mapped = Nystroem(settings.n_components, gamma, training.seed).fit_transform(prepared.X)
+        found = _cross_validate(settings, mapped, training, effort, progress)
+        score = float(found.mean[np.flatnonzero(found.Cs == found.C)[0]])
+        if best is None or score > best[0]:
+            best = (score, found, gamma)
+    assert best is not None
+    return _choice(settings, best[1], {"C": best[1].C, "gamma": best[2]})
+
+
+def _choose_exact_rbf(
+    settings: RBFSVMSettings,
+    prepared: _Prepared,
+    training: TrainingSet,
+    effort: Effort,
+    progress: Progress | None,
+) -> Choice:
+    found = cross_validate_rbf(
+        prepared.X,
+        training.y,
+        groups=training.groups,
+        Cs=_values(settings.C, effort.Cs, CS[2:]),
+        gammas=_values(settings.gamma, effort.gammas, GAMMAS),
+        n_splits=effort.n_splits,
+        seed=training.seed,
+        class_weight=class_weight_of(settings, training),
+        scoring=training.scoring,
+        max_samples=min(effort.max_samples or MAX_ROWS, MAX_ROWS),
+        progress=progress,
+    )
+    return _choice(settings, found, {"C": found.C, "gamma": found.gamma})
+
+
+def _choose_regression(
+    settings: LinearSVRSettings | RBFSVRSettings,
+    prepared: _Prepared,
+    training: TrainingSet,
+    effort: Effort,
+    progress: Progress | None,
+) -> Choice:
+    exact = isinstance(settings, RBFSVRSettings)
+    gammas = _values(settings.gamma, effort.gammas, REGRESSION_GAMMAS) if exact else None
+    limit = effort.max_samples or len(training.y)
+    found: RegressionCrossValidation = cross_validate_regression(
+        "rbf" if exact else "linear",
+        prepared.X,
+        training.y,
+        groups=training.groups,
+        Cs=_values(settings.C, effort.Cs, REGRESSION_CS),
+        epsilons=_values(settings.epsilon, effort.epsilons, EPSILONS),
+        gammas=gammas,
+        n_splits=effort.n_splits,
+        seed=training.seed,
+        max_samples=min(limit, MAX_ROWS) if exact else limit,
+        progress=progress,
+    )
+    values: dict[str, Any] = {"C": found.C, "epsilon": found.epsilon}
+    if exact:
+        values["gamma"] = found.gamma
+    resolved = msgspec.structs.replace(settings, **values)
+    return Choice(resolved, found.summary(), found.rows, found.predictions, found.y)
+
+
+def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = None) -> FittedStack:
+    """Fit the head that ``settings`` describes; ``training.X`` is overwritten.
+
+    What is ``"auto"`` is chosen by cross-validation. A classifier is calibrated on out-of-fold scores. Where
+    nothing can be held out (one image per class), C is 1 and calibration sees training scores.
+    """
+    if isinstance(settings, DummySettings):
+        dummy = Dummy() if training.task == "classification" else DummyRegressor()
+        return FittedStack(dummy.fit(training.X, training.y), None, {}, settings)
+    prepared = _prepare(settings, training)
+    training.X = prepared.X
+    chosen = None
+    if can_cross_validate(training.y, training.groups, training.task):
+        chosen = _choose(settings, prepared, training, _final_effort(settings, training), progress)
+        resolved: Any = chosen.settings
+    else:
+        resolved = _without_choice(settings)
+    maps: list[Estimator] = list(prepared.maps)
+    head, X = _fit(resolved, prepared, maps, training)
+    calibrator = None
+    if training.task == "classification":
+        if chosen is None:
+            rows, scores, y = np.arange(len(X)), head.decision_function(X), training.y
+        else:
+            rows, scores, y = chosen.rows, chosen.scores, chosen.y
+        weight = class_weight_of(resolved, training)
+        calibrator = Calibrator().fit(scores, y, balanced=weight == "balanced")
+    if isinstance(head, LinearSVM) and not any(isinstance(step, Nystroem) for step in maps):
+        head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, prepared.mean, prepared.scale)
+    if isinstance(head, LinearSVR):
+        coef, intercept = fold_scaler(head.coef_[None], np.zeros(1, np.float32), prepared.mean, prepared.scale)
+        head.coef_, head.intercept_ = coef[0], head.intercept_ + intercept.astype(np.float64)
+    return FittedStack(head, calibrator, chosen.summary if chosen else {}, resolved, maps)
+
+
+def _final_effort(settings: Head, training: TrainingSet) -> Effort:
+    """All folds where a value is open or rows are few; with all values given only scores are wanted."""
+    is_open = any(getattr(settings, name, None) == "auto" for name in ("C", "gamma", "epsilon"))
+    many = not is_open and len(training.y) > MANY_ROWS
+    return Effort(n_held_out=CALIBRATION_FOLDS if many else None)
+
+
+def _without_choice(settings: Any) -> Any:
+    """Plain values where nothing can be held out to choose by."""
+    plain = {"C": 1.0, "gamma": 0.3, "epsilon": 0.1}
+    return msgspec.structs.replace(
+        settings, **{name: value for name, value in plain.items() if getattr(settings, name, None) == "auto"}
+    )
+
+
+def _fit(
+    settings: Any, prepared: _Prepared, maps: list[Estimator], training: TrainingSet
+) -> tuple[Any, Features]:
+    """The head fitted on all rows, with the maps that it needs appended to ``maps``, and what it was fitted on."""
+    X, y = prepared.X, training.y
+    if isinstance(settings, LinearSVRSettings):
+        return LinearSVR(settings.C, settings.epsilon).fit(X, y), X
+    if isinstance(settings, LinearSVMSettings):
+        if "rbf" in settings.kernel_map:
+            nystroem = Nystroem(settings.n_components, settings.gamma, training.seed).fit(X)
+            maps += [Scaler().learn(prepared.mean, prepared.scale), nystroem]
+            X = nystroem.transform(X)
+        return LinearSVM(settings.C, class_weight_of(settings, training)).fit(X, y), X
+    maps.append(Scaler().learn(prepared.mean, prepared.scale))
+    if isinstance(settings, RBFSVMSettings):
+        weight = class_weight_of(settings, training)
+        return RBFSVM(settings.C, settings.gamma, weight).fit(X, y), X
+    return RBFSVR(settings.C, settings.gamma, settings.epsilon).fit(X, y), X
