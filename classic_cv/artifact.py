@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from classic_cv.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 has kernel maps, RBF heads and regression; files of format 1 are read as before."""
+
 METADATA_KEY = "classic_cv"
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -39,6 +41,9 @@ class Metadata(msgspec.Struct, frozen=True):
         n_train: images that it was fitted on.
         fit: choices made while fitting, such as C and its cross-validated accuracy.
         versions: of the packages that fitted it.
+        task: ``classification`` or ``regression``, which has no class names.
+        positive: the class that is told from all others, where only that was asked.
+        target: the name of what is predicted: ``class``, or the manifest's column.
     """
 
     recipe_name: str
@@ -51,6 +56,9 @@ class Metadata(msgspec.Struct, frozen=True):
     n_train: int
     fit: dict[str, Any]
     versions: dict[str, str]
+    task: Literal["classification", "regression"] = "classification"
+    positive: str | None = None
+    target: str = "class"
 
 
 class _Envelope(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Figures of a classifier on labelled images: accuracy with its interval, per class, calibration."""
+"""Figures of predictions on labelled images, with their intervals: of classes, and of numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classic_cv.stats import accuracy_interval
+from classic_cv.stats import accuracy_interval, bootstrap_intervals
+
+
+N_BINS = 15
+
+
+def _bins(probabilities: NDArray[np.floating[Any]], n_bins: int) -> NDArray[np.intp]:
+    """The bin of equal width that each image's top-1 confidence falls in."""
+    return np.minimum((probabilities.max(axis=1) * n_bins).astype(np.intp), n_bins - 1)
 
 
 def expected_calibration_error(
-    probabilities: NDArray[np.floating[Any]], y: NDArray[np.integer[Any]], n_bins: int = 15
+    probabilities: NDArray[np.floating[Any]], y: NDArray[np.integer[Any]], n_bins: int = N_BINS
 ) -> float:
     """Expected calibration error of the top-1 confidence, in ``n_bins`` bins of equal width.
 
@@ -22,11 +30,92 @@ def expected_calibration_error(
         probabilities: (n_samples, n_classes), rows sum to 1.
         y: (n_samples,) true class indices.
     """
-    confidence = probabilities.max(axis=1)
+    confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == y
-    bins = np.minimum((confidence * n_bins).astype(np.intp), n_bins - 1)
-    gaps = np.bincount(bins, weights=correct - confidence.astype(np.float64), minlength=n_bins)
+    gaps = np.bincount(_bins(probabilities, n_bins), weights=correct - confidence, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(y))
+
+
+def calibration_noise(
+    probabilities: NDArray[np.floating[Any]], n_bins: int = N_BINS, n_draws: int = 1000, seed: int = 0
+) -> float:
+    """The expected calibration error that perfect calibration would show on so few images, by chance alone.
+
+    The error takes absolute gaps, so it is never 0 on a finite part: here each image is right with just its
+    confidence, drawn ``n_draws`` times from ``seed``, and the mean error is returned (the "consistency"
+    resampling of Bröcker and Smith 2007).
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    bins = _bins(probabilities, n_bins)
+    rng = np.random.default_rng(seed)
+    total = 0.0
+    for _ in range(n_draws):
+        gaps = np.bincount(bins, weights=(rng.random(len(bins)) < confidence) - confidence, minlength=n_bins)
+        total += float(np.abs(gaps).sum()) / len(bins)
+    return total / n_draws
+
+
+def reliability(
+    probabilities: NDArray[np.floating[Any]], y: NDArray[np.integer[Any]], n_bins: int = N_BINS
+) -> list[dict[str, Any]]:
+    """The bins of the calibration error: ``low, high, n``, mean ``confidence`` and ``accuracy`` (None if empty)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    correct = probabilities.argmax(axis=1) == y
+    bins = _bins(probabilities, n_bins)
+    rows = []
+    for k in range(n_bins):
+        mine = bins == k
+        n = int(mine.sum())
+        rows.append(
+            {
+                "low": k / n_bins,
+                "high": (k + 1) / n_bins,
+                "n": n,
+                "confidence": float(confidence[mine].mean()) if n else None,
+                "accuracy": float(correct[mine].mean()) if n else None,
+            }
+        )
+    return rows
+
+
+def _class_figures(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
+    """Balanced accuracy and macro F1 over the classes that occur among ``true``."""
+    support = np.bincount(true, minlength=n_classes)
+    called = np.bincount(predicted, minlength=n_classes)
+    hits = np.bincount(true[true == predicted], minlength=n_classes)
+    present = support > 0
+    f1 = 2 * hits[present] / (support[present] + called[present])
+    return np.array([(hits[present] / support[present]).mean(), f1.mean()])
+
+
+def regression_metrics(
+    y: NDArray[np.floating[Any]], predictions: NDArray[np.floating[Any]]
+) -> dict[str, Any]:
+    """All figures of predicted numbers, each with a 95 % bootstrap interval over images.
+
+    Args:
+        y: (n_samples,) true numbers.
+        predictions: (n_samples,).
+
+    Returns:
+        ``n, mae, rmse, r2`` with ``mae_ci95, rmse_ci95, r2_ci95``, and ``points``: pairs of true and predicted.
+        ``r2`` is None where all true numbers are equal.
+    """
+    true, predicted = np.asarray(y, np.float64), np.asarray(predictions, np.float64)
+
+    def figures(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        error = predicted[rows] - true[rows]
+        spread = np.square(true[rows] - true[rows].mean()).sum()
+        r2 = 1 - np.square(error).sum() / spread if spread > 0 else np.nan
+        return np.array([np.abs(error).mean(), np.sqrt(np.square(error).mean()), r2])
+
+    values, intervals = bootstrap_intervals(figures, len(true))
+    out: dict[str, Any] = {"n": len(true)}
+    for name, value, interval in zip(("mae", "rmse", "r2"), values.tolist(), intervals.tolist(), strict=True):
+        known = bool(np.isfinite([value, *interval]).all())
+        out[name], out[f"{name}_ci95"] = (value, interval) if known else (None, None)
+    out["points"] = np.stack([true, predicted], axis=1).tolist()
+    return out
 
 
 def classification_metrics(
@@ -39,8 +128,9 @@ def classification_metrics(
         probabilities: (n_samples, n_classes).
 
     Returns:
-        ``n, accuracy, accuracy_ci95, balanced_accuracy, macro_f1, log_loss, ece, per_class, confusion``.
-        Macro averages are over the classes that occur among ``y``; ``confusion[true][predicted]`` counts.
+        ``n, accuracy, balanced_accuracy, macro_f1, log_loss, ece`` with 95 % intervals (``accuracy_ci95``, by
+        Wilson; the others, but for the calibration error, by bootstrap over images), ``ece_noise`` (what
+        perfect calibration would show), ``reliability, per_class, confusion``. Macro averages are over the classes that occur among ``y``; ``confusion[true][predicted]`` counts.
     """
     from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
@@ -54,14 +144,25 @@ def classification_metrics(
     # Rows are normalised in float64: scikit-learn warns where float32 rows do not sum to 1 exactly.
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
+    losses = -np.log(np.clip(exact[np.arange(len(y)), y], np.finfo(np.float64).eps, None))
+
+    def figures(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.append(_class_figures(y[rows], predicted[rows], len(labels)), losses[rows].mean())
+
+    _, (balanced_ci, f1_ci, loss_ci) = bootstrap_intervals(figures, len(y))
     return {
         "n": len(y),
         "accuracy": correct / len(y),
         "accuracy_ci95": list(accuracy_interval(correct, len(y))),
         "balanced_accuracy": float(recall[present].mean()),
+        "balanced_accuracy_ci95": balanced_ci.tolist(),
         "macro_f1": float(f1[present].mean()),
+        "macro_f1_ci95": f1_ci.tolist(),
         "log_loss": float(log_loss(y, exact, labels=labels)),
+        "log_loss_ci95": loss_ci.tolist(),
         "ece": expected_calibration_error(probabilities, y),
+        "ece_noise": calibration_noise(probabilities),
+        "reliability": reliability(probabilities, y),
         "per_class": {
             name: {
                 "precision": float(precision[k]),

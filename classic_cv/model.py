@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import cv2
 import msgspec
@@ -19,11 +19,8 @@ from classic_cv.extraction import Progress, extract
 from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.calibration import Calibrator
-from classic_cv.heads.dummy import Dummy
-from classic_cv.heads.svm import LinearSVM
-from classic_cv.recipe import DummySettings, Recipe, parse_recipe
-
-FittedHead: TypeAlias = LinearSVM | Dummy
+from classic_cv.heads.stack import FittedHead, Regressor, unfitted_stack
+from classic_cv.recipe import Recipe, parse_recipe
 
 GOLDEN_TOLERANCE = 1e-3
 """Relative to the score's size, at least absolute: how close stored scores must come out at loading."""
@@ -42,11 +39,12 @@ def golden_images(seed: int = 0) -> list[NDArray[np.uint8]]:
 
 
 class Model:
-    """A fitted classifier.
+    """A fitted classifier, or a fitted regression.
 
     Attributes:
         recipe: what it was built from.
-        class_names: names of the classes, in the order of scores and probabilities.
+        task: ``classification`` or ``regression``.
+        class_names: names of the classes, in the order of scores and probabilities; empty for a regression.
         metadata: seed, split fingerprint, choices made while fitting, versions.
         report: figures that ``fit`` measured; None for a loaded model.
     """
@@ -58,9 +56,11 @@ class Model:
         head: FittedHead,
         calibrator: Calibrator | None,
         metadata: Metadata,
+        maps: Sequence[Estimator] = (),
     ) -> None:
         self.recipe = recipe
         self.featurizer = featurizer
+        self.maps = list(maps)
         self.head = head
         self.calibrator = calibrator
         self.metadata = metadata
@@ -71,6 +71,11 @@ class Model:
         """Names of the classes, in the order of scores and probabilities."""
         return self.metadata.class_names
 
+    @property
+    def task(self) -> str:
+        """``classification`` or ``regression``."""
+        return self.metadata.task
+
     def summary(self) -> dict[str, Any]:
         """What the model is, as plain data: the metadata, the number of features, the file's size."""
         return {
@@ -80,16 +85,31 @@ class Model:
         }
 
     def scores(self, X: Features) -> NDArray[np.float32]:
-        """Class scores of features: float32 (n, n_classes), or (n,) for two classes."""
-        return np.asarray(self.head.decision_function(X), np.float32)
+        """Class scores of features: float32 (n, n_classes), or (n,) for two classes; numbers of a regression."""
+        mapped: Any = X
+        for step in self.maps:
+            mapped = step.transform(mapped)  # type: ignore[attr-defined]
+        if isinstance(self.head, Regressor):
+            return np.asarray(self.head.predict(mapped))
+        return np.asarray(self.head.decision_function(mapped), np.float32)
 
     def probabilities(self, X: Features) -> NDArray[np.float32]:
-        """Calibrated class probabilities of features: float32 (n, n_classes), rows sum to 1."""
+        """Calibrated class probabilities of features: float32 (n, n_classes), rows sum to 1.
+
+        Raises:
+            TypeError: the model estimates a number.
+        """
+        if self.task == "regression":
+            raise TypeError("this model estimates a number and has no class probabilities: use predict")
         scores = self.scores(X)
         if self.calibrator is not None:
             return self.calibrator.transform(scores)
         exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), np.float32)
+
+    def outputs(self, X: Features) -> NDArray[Any]:
+        """What is measured of features: probabilities (n, n_classes), or the numbers (n,) of a regression."""
+        return self.scores(X) if self.task == "regression" else self.probabilities(X)
 
     def features(self, images: Any, jobs: int = 1, progress: Progress | None = None) -> Features:
         """Features of images: float32 (n, n_features).
@@ -116,15 +136,17 @@ class Model:
         """Calibrated probabilities of images, as ``features`` takes them: float32 (n, n_classes)."""
         return self.probabilities(self.features(images, jobs))
 
-    def predict(self, images: Any, jobs: int = 1) -> NDArray[np.str_]:
-        """The most probable class name of each image, as ``features`` takes them: (n,)."""
+    def predict(self, images: Any, jobs: int = 1) -> NDArray[Any]:
+        """The most probable class name, or the estimated number, of each image, as ``features`` takes them: (n,)."""
+        if self.task == "regression":
+            return self.scores(self.features(images, jobs))
         winners = self.predict_proba(images, jobs).argmax(axis=1)
         return np.array([self.class_names[k] for k in winners], dtype=np.str_)
 
     def to_bytes(self) -> bytes:
         """The bytes of the model file."""
         tensors = {}
-        for prefix, estimator in _parts(self.featurizer, self.head, self.calibrator):
+        for prefix, estimator in _parts(self.featurizer, self.maps, self.head, self.calibrator):
             for name, array in estimator.state().items():
                 tensors[f"{prefix}.{name}"] = array
         tensors["golden.scores"] = self.decision_function(golden_images())
@@ -156,12 +178,13 @@ class _Listed:
 
 
 def _parts(
-    featurizer: Featurizer, head: FittedHead, calibrator: Calibrator | None
+    featurizer: Featurizer, maps: Sequence[Estimator], head: FittedHead, calibrator: Calibrator | None
 ) -> list[tuple[str, Estimator]]:
     """The estimators whose learned arrays make up a model, with the prefix of their tensor names."""
     parts: list[tuple[str, Estimator]] = [
         (f"features.{index}", extractor) for index, extractor in enumerate(featurizer.extractors)
     ]
+    parts += [(f"maps.{index}", step) for index, step in enumerate(maps)]
     parts.append(("head", head))
     if calibrator is not None:
         parts.append(("calibrator", calibrator))
@@ -197,11 +220,10 @@ def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
     recipe = parse_recipe(metadata.recipe, name=metadata.recipe_name, source="recipe")
     featurizer = Featurizer.of(recipe)
     featurizer.gray = metadata.gray
-    head: FittedHead = Dummy() if isinstance(recipe.head, DummySettings) else LinearSVM()
-    calibrator = None if isinstance(recipe.head, DummySettings) else Calibrator()
-    for prefix, estimator in _parts(featurizer, head, calibrator):
+    maps, head, calibrator = unfitted_stack(recipe.head, metadata.task)
+    for prefix, estimator in _parts(featurizer, maps, head, calibrator):
         start = f"{prefix}."
         estimator.load_state(
             {name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)}
         )
-    return Model(recipe, featurizer, head, calibrator, metadata)
+    return Model(recipe, featurizer, head, calibrator, metadata, maps)

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_RESAMPLES = 500
+
 
 def accuracy_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval for a proportion of ``correct`` out of ``n`` (Wilson 1927)."""
@@ -9,3 +17,44 @@ def accuracy_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[f
 
     interval = binomtest(correct, n).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def bootstrap_intervals(
+    statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]],
+    n: int,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Several figures of n images and their percentile bootstrap intervals (Efron 1979), by SciPy.
+
+    Args:
+        statistic: from row numbers (any number of them, with repeats) to the figures (k,).
+        n: the number of images.
+
+    Returns:
+        the figures of all images (k,), and their intervals (k, 2): NaN where n is 1.
+    """
+    from scipy.stats import bootstrap
+
+    rows = np.arange(n)
+    values = statistic(rows)
+    if n < 2:
+        return values, np.full((len(values), 2), np.nan)
+
+    def figures(sample: Any) -> Any:
+        return statistic(np.asarray(sample, np.intp))
+
+    with np.errstate(invalid="ignore"):
+        found = bootstrap(
+            (rows,),
+            figures,
+            n_resamples=n_resamples,
+            confidence_level=confidence,
+            method="percentile",
+            vectorized=False,
+            rng=np.random.default_rng(seed),
+        )
+    interval = found.confidence_interval
+    return values, np.stack([np.asarray(interval.low), np.asarray(interval.high)], axis=-1)

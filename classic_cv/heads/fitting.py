@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,9 +21,10 @@ from classic_cv.features.base import Features
 from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.cross_validation import CrossValidation, Scoring, cross_validate
 from classic_cv.heads.dummy import Dummy
-from classic_cv.heads.kernel_map import AdditiveChi2, AdditiveMap, Hellinger, KernelMap, Nystroem
+from classic_cv.heads.kernel_map import KernelMap, Nystroem
 from classic_cv.heads.rbf_svm import MAX_ROWS, RBFSVM, RBFCrossValidation, cross_validate_rbf
 from classic_cv.heads.scaler import Scaler, fold_scaler, scale_in_place
+from classic_cv.heads.stack import FittedHead, TaskKind, additive_maps
 from classic_cv.heads.svm import LinearSVM
 from classic_cv.heads.svr import (
     DummyRegressor,
@@ -40,9 +41,6 @@ from classic_cv.recipe import (
     RBFSVMSettings,
     RBFSVRSettings,
 )
-
-TaskKind = Literal["classification", "regression"]
-FittedHead: TypeAlias = LinearSVM | RBFSVM | Dummy | LinearSVR | RBFSVR | DummyRegressor
 
 CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Values of C that cross-validation tries on scaled features; it stops when the score has clearly fallen."""
@@ -147,33 +145,6 @@ class FittedStack:
     maps: list[Estimator] = field(default_factory=list)
 
 
-def unfitted_stack(settings: Head, task: TaskKind) -> tuple[list[Estimator], FittedHead, Calibrator | None]:
-    """Maps, head and calibrator of ``settings`` before fitting, as a model file is read into them."""
-    calibrator = Calibrator() if task == "classification" else None
-    if isinstance(settings, DummySettings):
-        return [], (Dummy() if task == "classification" else DummyRegressor()), None
-    maps: list[Estimator] = list(_additive_maps(settings.kernel_map))
-    if isinstance(settings, LinearSVMSettings):
-        if "rbf" in settings.kernel_map:
-            maps += [Scaler(), Nystroem(settings.n_components, _number(settings.gamma))]
-        return maps, LinearSVM(), calibrator
-    if isinstance(settings, RBFSVMSettings):
-        return [*maps, Scaler()], RBFSVM(gamma=_number(settings.gamma)), calibrator
-    if isinstance(settings, LinearSVRSettings):
-        return maps, LinearSVR(), None
-    return [*maps, Scaler()], RBFSVR(gamma=_number(settings.gamma)), None
-
-
-def _number(value: Any) -> float:
-    return 1.0 if value == "auto" else float(value)
-
-
-def _additive_maps(kernel_map: str) -> list[AdditiveMap]:
-    if kernel_map.startswith("hellinger"):
-        return [Hellinger()]
-    return [AdditiveChi2()] if kernel_map == "chi2" else []
-
-
 def can_cross_validate(y: NDArray[Any], groups: NDArray[np.int64] | None, task: TaskKind) -> bool:
     """Whether something can be held out: a class with two samples (of two groups), or four numbers."""
     units = np.arange(len(y)) if groups is None else groups
@@ -193,9 +164,9 @@ class _Prepared:
 
 
 def _prepare(settings: Any, training: TrainingSet) -> _Prepared:
-    maps: list[KernelMap] = list(_additive_maps(settings.kernel_map))
+    maps: list[KernelMap] = list(additive_maps(settings.kernel_map))
     X, widths = training.X, list(training.widths)
-    for additive in _additive_maps(settings.kernel_map):
+    for additive in additive_maps(settings.kernel_map):
         X = additive.fit_transform(X)
         widths = [width * additive.n_copies() for width in widths]
     for kernel_map in maps:
