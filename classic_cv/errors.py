@@ -44,5 +44,9 @@ class ArtifactError(ClassicCVError):
     """A model file is damaged, truncated, foreign, or of a newer format; or it cannot be written."""
 
 
+class LatencyError(ClassicCVError):
+    """No model keeps the latency limit: the answer is no, and the command line exits with 1."""
+
+
 class NotFittedError(ClassicCVError, ValueError, AttributeError):
     """An estimator was used before ``fit``."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from classic_cv.dataset import Dataset, Problem, Split, load_dataset, make_split
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.extraction import Progress, extract
-from classic_cv.metrics import classification_metrics
+from classic_cv.metrics import classification_metrics, regression_metrics
 from classic_cv.model import Model
+from classic_cv.task import Task, listed, make_task, strata_of
 from classic_cv.timing import available_cores, cpu_name, latencies_ms, peak_rss_mb, percentiles, thread_limit
 
 LATENCY_IMAGES = 200
@@ -53,9 +54,15 @@ def evaluate(
     if split not in PARTS:
         raise DatasetError(f"no part {split!r}; allowed are {', '.join(PARTS)}")
     dataset = load_dataset(data, target=target)
-    found = make_split(dataset, test_fraction=model.metadata.test_fraction, seed=model.metadata.seed)
+    task = make_task(dataset, model.metadata.task, model.metadata.positive)
+    found = make_split(
+        dataset,
+        test_fraction=model.metadata.test_fraction,
+        seed=model.metadata.seed,
+        stratify=strata_of(dataset, task),
+    )
     indices = _part(model, dataset, found, split)
-    figures, problems = evaluate_indices(model, dataset, indices, jobs, progress)
+    figures, problems = evaluate_indices(model, dataset, task, indices, jobs, progress)
     same_split = found.fingerprint == model.metadata.split_sha256
     seen = (
         [f"the {split} part holds images that the model was fitted on"]
@@ -99,6 +106,7 @@ def _part(model: Model, dataset: Dataset, split: Split, name: str) -> NDArray[np
 def evaluate_indices(
     model: Model,
     dataset: Dataset,
+    task: Task,
     indices: NDArray[np.intp],
     jobs: int = -1,
     progress: Progress | None = None,
@@ -106,24 +114,28 @@ def evaluate_indices(
     """Figures of ``model`` on the dataset's items ``indices``, and the images that could not be read.
 
     Returns:
-        ``task``, the figures of ``classification_metrics``, ``latency_ms`` {p50, p90, p95, p99} of single
+        ``task``, the figures of ``classification_metrics`` or ``regression_metrics``, ``latency_ms`` {p50, p90, p95, p99} of single
         images from encoded bytes to probabilities on one thread, ``throughput`` (images/s of whole
         batches, reading included) on ``threads`` threads, ``model_bytes``, ``peak_rss_mb`` of this process,
         ``recipe``, ``versions``, ``cpu``.
     """
-    classes = _class_indices(model, dataset, indices)
+    classes = _class_indices(model, dataset, task, indices)
     start = time.perf_counter()
     extraction = extract(dataset, indices, model.featurizer, jobs, progress, "test features")
     if not len(extraction.kept):
         raise DatasetError(
             f"{dataset.name}: none of {len(indices)} images can be read: {extraction.problems[0]}"
         )
-    probabilities = model.probabilities(extraction.X)
+    outputs = model.outputs(extraction.X)
     seconds = time.perf_counter() - start
-    y = classes[dataset.y[extraction.kept]]
+    y = task.y[extraction.kept]
+    if task.kind == "regression":
+        measured = regression_metrics(y, outputs)
+    else:
+        measured = classification_metrics(classes[y], outputs, model.class_names)
     figures = {
-        "task": "classification",
-        **classification_metrics(y, probabilities, model.class_names),
+        "task": task.kind,
+        **measured,
         "latency_ms": single_image_latency(model, dataset, extraction.kept),
         "throughput": len(extraction.kept) / seconds,
         "threads": available_cores() if jobs < 0 else jobs,
@@ -136,21 +148,20 @@ def evaluate_indices(
     return figures, extraction.problems
 
 
-def _class_indices(model: Model, dataset: Dataset, indices: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For each class of the dataset its index in the model, -1 where it has none and none is needed."""
+def _class_indices(
+    model: Model, dataset: Dataset, task: Task, indices: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """For each class of the task its index in the model, -1 where it has none and none is needed."""
+    if task.kind == "regression":
+        return np.zeros(0, np.intp)
     known = {name: k for k, name in enumerate(model.class_names)}
-    unknown = {dataset.class_names[k] for k in np.unique(dataset.y[indices])} - known.keys()
+    unknown = {task.class_names[k] for k in np.unique(task.y[indices])} - known.keys()
     if unknown:
         raise DatasetError(
-            f"{dataset.name}: has classes that the model does not know: {_listed(sorted(unknown))}; "
-            f"it knows: {_listed(model.class_names)}"
+            f"{dataset.name}: has classes that the model does not know: {listed(sorted(unknown))}; "
+            f"it knows: {listed(model.class_names)}"
         )
-    return np.array([known.get(name, -1) for name in dataset.class_names], np.intp)
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return np.array([known.get(name, -1) for name in task.class_names], np.intp)
 
 
 def single_image_latency(model: Model, dataset: Dataset, indices: NDArray[np.intp]) -> dict[str, float]:
@@ -158,4 +169,4 @@ def single_image_latency(model: Model, dataset: Dataset, indices: NDArray[np.int
     chosen = indices[np.linspace(0, len(indices) - 1, min(LATENCY_IMAGES, len(indices))).astype(np.intp)]
     items = [[dataset.read(int(index))] for index in chosen]
     with thread_limit(1):
-        return percentiles(latencies_ms(model.predict_proba, items))
+        return percentiles(latencies_ms(model.predict, items))

@@ -1,117 +1,250 @@
-"""Fit a recipe to a dataset: features once, C by cross-validation, calibrated, measured on the test part."""
+"""Fit a recipe to a dataset, or find the best one: features once, choices by cross-validation, one look at test."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.artifact import Metadata
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
-from classic_cv.errors import ArtifactError, DatasetError
+from classic_cv.errors import ArtifactError, DatasetError, ParameterError
 from classic_cv.evaluation import evaluate_indices, skipped_images
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
-from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
-from classic_cv.heads.calibration import Calibrator
-from classic_cv.heads.cross_validation import cross_validate
-from classic_cv.heads.dummy import Dummy
-from classic_cv.heads.scaler import fold_scaler, standardize
-from classic_cv.heads.svm import LinearSVM
-from classic_cv.model import FittedHead, Model
-from classic_cv.recipe import DEFAULT_RECIPE, LinearSVMSettings, Recipe, load_recipe
+from classic_cv.heads.fitting import TrainingSet, fit_head
+from classic_cv.model import Model
+from classic_cv.recipe import AUTO, Recipe, load_recipe
+from classic_cv.subset import nested_order
+from classic_cv.task import Task, TaskName, make_task, strata_of
 
 FIT_SAMPLE = 64
 """Training images that the extractors are fitted on, evenly spread over the training part."""
 
-CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-"""Values of C that cross-validation tries on scaled features; it stops when accuracy has clearly fallen."""
-
-MAX_NUMERIC_CLASSES = 20
-"""A manifest's target with more different numbers than this is a measurement, not a class."""
-
 MAX_BAD = 0.1
 """The share of unreadable images above which fitting fails."""
 
+TIME_LIMIT = 300.0
+"""Seconds that a search may take by default, from reading to the written model."""
 
-@dataclass
-class FittedClassifier:
-    """A head with its calibration and the choices behind it."""
 
-    head: FittedHead
-    calibrator: Calibrator | None
-    choices: dict[str, Any]
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is to be fitted: data, split, task; everything but the recipe.
+
+    Attributes:
+        train: dataset indices for training, ascending: the training and the validation part.
+        started: ``time.perf_counter()`` when the work began.
+    """
+
+    dataset: Dataset
+    split: Split
+    task: Task
+    train: NDArray[np.int64]
+    seed: int
+    test_fraction: float
+    max_bad: float
+    jobs: int
+    started: float
+    progress: Progress | None = None
+
+    def training_indices(self, recipe: Recipe) -> NDArray[np.int64]:
+        """The images that a recipe is fitted on, ascending: all, or its number of them."""
+        images = recipe.train.images
+        if images == "all" or images >= len(self.train):
+            return self.train
+        return np.sort(self.order()[:images])
+
+    def order(self) -> NDArray[np.int64]:
+        """The training images such that every beginning is a stratified choice of them, by the seed."""
+        strata = strata_of(self.dataset, self.task)
+        y = self.task.y if strata is None else strata
+        return self.train[nested_order(y[self.train], self.split.groups[self.train], self.seed)]
 
 
 def fit(
     data: str | Path,
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe = AUTO,
     *,
     target: str | None = None,
+    task: TaskName = "auto",
+    positive: str | None = None,
     seed: int = 0,
     jobs: int = -1,
     test_fraction: float = 0.2,
     max_bad: float = MAX_BAD,
+    time_limit: float = TIME_LIMIT,
+    latency_limit: float | None = None,
     progress: Progress | None = None,
+    on_entry: Callable[[dict[str, Any]], None] | None = None,
+    started: float | None = None,
 ) -> Model:
     """Fit a recipe to a dataset and measure it on the test part, which is read once, at the end.
 
     Args:
         data: a folder, manifest or npz file, as ``load_dataset`` takes them. A validation part joins the
-            training part: C is chosen by cross-validation, so nothing has to be held out for it.
-        recipe: name of a shelf recipe, path of a TOML file, or a ``Recipe``.
-        target: the manifest column that holds the class.
+            training part: choices are made by cross-validation, so nothing has to be held out for them.
+        recipe: ``auto`` to search for the best one, the name of a shelf recipe, the path of a TOML file or of a
+            model file whose recipe is fitted again, or a ``Recipe``.
+        target: the manifest column that holds the target.
+        task: ``classification`` or ``regression``; ``auto`` takes a numeric target with more than 20 different
+            values as a regression.
+        positive: tell this class from all others.
         seed: of the split, the folds and the samples.
         jobs: threads for feature extraction; -1 for all cores. The model does not depend on it.
         test_fraction: share of the images held out when the data has no test part.
         max_bad: share of unreadable images above which fitting fails; fewer are skipped by name.
+        time_limit: seconds that a search may take, from reading to the figures on the test part.
+        latency_limit: milliseconds that the 95th percentile of single images, encoded bytes to label on one
+            thread, may take.
         progress: called with (task, done, total).
+        on_entry: called with each entry of the search's leaderboard as it is measured.
+        started: ``time.perf_counter()`` from which the time limit counts; now by default.
 
     Returns:
         the fitted model; ``model.report`` holds the figures, the skipped images and the notes on the data.
 
     Raises:
+        LatencyError: no model keeps the latency limit.
         ClassicCVError: the data or the recipe cannot be used, or too many images are unreadable.
     """
-    start = time.perf_counter()
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe)
+    started = time.perf_counter() if started is None else started
+    _check_limits(time_limit, latency_limit)
+    fixed = None if recipe == AUTO else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    job = make_job(
+        data,
+        target=target,
+        task=task,
+        positive=positive,
+        seed=seed,
+        jobs=jobs,
+        test_fraction=test_fraction,
+        max_bad=max_bad,
+        progress=progress,
+        started=started,
+    )
+    if fixed is None:
+        from classic_cv.search import search
+
+        found = search(job, time_limit=time_limit, latency_limit=latency_limit, on_entry=on_entry)
+        model, extraction, summary = found.model, found.extraction, found.summary
+    else:
+        model, extraction = fit_recipe(job, fixed)
+        summary = None
+        if latency_limit is not None:
+            check_latency(model, job, latency_limit)
+    fit_seconds = time.perf_counter() - started
+    model.report = _report(model, job, extraction, fit_seconds)
+    if summary is not None:
+        model.report["search"] = summary
+    return model
+
+
+def _check_limits(time_limit: float, latency_limit: float | None) -> None:
+    if not time_limit > 0:
+        raise ParameterError(f"time_limit={time_limit!r}: expected more than 0 seconds")
+    if latency_limit is not None and not latency_limit > 0:
+        raise ParameterError(f"latency_limit={latency_limit!r}: expected more than 0 milliseconds")
+
+
+def make_job(
+    data: str | Path,
+    *,
+    target: str | None = None,
+    task: TaskName = "auto",
+    positive: str | None = None,
+    seed: int = 0,
+    jobs: int = -1,
+    test_fraction: float = 0.2,
+    max_bad: float = MAX_BAD,
+    progress: Progress | None = None,
+    started: float | None = None,
+) -> Job:
+    """Read and split the data and decide the task; the arguments are those of ``fit``."""
+    started = time.perf_counter() if started is None else started
     dataset = load_dataset(data, target=target)
-    _check_classification(dataset)
-    split = make_split(dataset, test_fraction=test_fraction, seed=seed)
-    check_fittable(dataset, split)
+    decided = make_task(dataset, task, positive)
+    split = make_split(
+        dataset, test_fraction=test_fraction, seed=seed, stratify=strata_of(dataset, decided)
+    )
+    if decided.kind == "classification":
+        check_fittable(dataset, split)
     train = np.sort(np.concatenate([split.train, split.val]))
-    featurizer = fit_featurizer(recipe, dataset, train)
-    extraction = extract(dataset, train, featurizer, jobs, progress, "training features")
-    check_bad(skipped_images(dataset, split, extraction.problems), len(dataset), max_bad)
-    classes = learnable_classes(dataset, split, extraction.kept)
-    y = np.searchsorted(classes, dataset.y[extraction.kept])
-    groups = fold_groups(split, extraction.kept)
-    classifier = fit_classifier(recipe, featurizer, extraction.X, y, groups, seed, progress)
+    if len(train) < 2:
+        raise DatasetError(f"{dataset.path}: {len(train)} training images: expected at least 2")
+    return Job(
+        dataset, split, decided, train, seed, test_fraction, max_bad, jobs, started, progress
+    )
+
+
+def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -> tuple[Model, Extraction]:
+    """Fit one recipe on its training images.
+
+    Args:
+        job: data, split and task.
+        recipe: what to fit; for a regression its head is exchanged for one that estimates numbers.
+        extraction: its features, where they are known already; overwritten.
+    """
+    if job.task.kind == "regression":
+        recipe = recipe.for_regression()
+    featurizer = fit_featurizer(recipe, job.dataset, job.train)
+    if extraction is None:
+        indices = job.training_indices(recipe)
+        extraction = extract(
+            job.dataset, indices, featurizer, job.jobs, job.progress, "training features"
+        )
+    check_bad(skipped_images(job.dataset, job.split, extraction.problems), len(job.dataset), job.max_bad)
+    names, y = learned_targets(job, extraction.kept)
+    training = TrainingSet(
+        extraction.X, y, fold_groups(job.split, extraction.kept), featurizer.group_widths, job.task.kind, job.seed
+    )
+    stack = fit_head(recipe.head, training, job.progress)
+    # The model keeps the recipe with every choice filled in: fitted again, it gives the same model.
+    recipe = msgspec.structs.replace(recipe, head=stack.settings)
     metadata = Metadata(
         recipe_name=recipe.name,
         recipe=recipe.to_table(),
         gray=featurizer.gray,
-        class_names=tuple(dataset.class_names[k] for k in classes),
-        seed=seed,
-        test_fraction=test_fraction,
-        split_sha256=split.fingerprint,
+        class_names=names,
+        seed=job.seed,
+        test_fraction=job.test_fraction,
+        split_sha256=job.split.fingerprint,
         n_train=len(extraction.kept),
-        fit=classifier.choices,
+        fit=stack.choices,
         versions=versions(),
+        task=job.task.kind,
+        positive=job.task.positive,
+        target=job.dataset.target_name,
     )
-    model = Model(recipe, featurizer, classifier.head, classifier.calibrator, metadata)
-    fit_seconds = time.perf_counter() - start
-    model.report = _report(model, dataset, split, extraction, fit_seconds, jobs, progress)
-    return model
+    return Model(recipe, featurizer, stack.head, stack.calibrator, metadata, stack.maps), extraction
+
+
+def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
+    """Percentiles in ms of the model on training images.
+
+    Raises:
+        LatencyError: the 95th percentile is above ``limit``.
+    """
+    from classic_cv.errors import LatencyError
+    from classic_cv.evaluation import single_image_latency
+
+    latency = single_image_latency(model, job.dataset, job.train)
+    if latency["p95"] > limit:
+        raise LatencyError(
+            f"{model.recipe.name} takes {latency['p95']:.2f} ms (95th percentile, encoded bytes to label, one "
+            f"thread), more than the {limit:g} ms allowed (--latency-limit): allow more, or give a smaller size, "
+            "fewer features, or --recipe auto"
+        )
+    return latency
 
 
 def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) -> Featurizer:
@@ -127,22 +260,6 @@ def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) ->
     return featurizer.fit(pictures)
 
 
-def fit_classifier(
-    recipe: Recipe,
-    featurizer: Featurizer,
-    X: Features,
-    y: NDArray[np.intp],
-    groups: NDArray[np.int64] | None,
-    seed: int,
-    progress: Progress | None = None,
-) -> FittedClassifier:
-    """Fit the recipe's head on training features, which are scaled in place."""
-    settings = recipe.head
-    if not isinstance(settings, LinearSVMSettings):
-        return FittedClassifier(Dummy().fit(X, y), None, {})
-    return fit_linear_svm(settings, X, y, groups, featurizer.group_widths, seed, progress)
-
-
 def fold_groups(split: Split, indices: NDArray[np.intp]) -> NDArray[np.int64] | None:
     """Groups that folds keep together (given ones and exact copies), None where every image is its own.
 
@@ -150,63 +267,6 @@ def fold_groups(split: Split, indices: NDArray[np.intp]) -> NDArray[np.int64] | 
     """
     groups = split.groups[indices]
     return groups if len(np.unique(groups)) < len(groups) else None
-
-
-def fit_linear_svm(
-    settings: LinearSVMSettings,
-    X: Features,
-    y: NDArray[np.intp],
-    groups: NDArray[np.int64] | None,
-    widths: Sequence[int],
-    seed: int,
-    progress: Progress | None = None,
-) -> FittedClassifier:
-    """Choose C by cross-validation, calibrate on its out-of-fold scores, fit on all rows.
-
-    Where nothing can be held out (one image per class), C is 1 and calibration sees training scores.
-    ``X`` is scaled in place; the scale is folded into the returned weights, which take raw features.
-    """
-    mean, scale = scale_in_place(settings.scale, X, widths)
-    weight: Any = "balanced" if settings.class_weight == "balanced" else None
-    Cs = (None if settings.scale == "none" else CS) if settings.C == "auto" else [settings.C]
-    if can_cross_validate(y, groups):
-        chosen = cross_validate(X, y, groups=groups, Cs=Cs, seed=seed, class_weight=weight, progress=progress)
-        C, choices = chosen.C, chosen.summary()
-        head = LinearSVM(C=C, class_weight=weight).fit(X, y)
-        calibrator = Calibrator().fit(chosen.scores, chosen.y)
-    else:
-        C, choices = settings.C if settings.C != "auto" else 1.0, {}
-        head = LinearSVM(C=C, class_weight=weight).fit(X, y)
-        calibrator = Calibrator().fit(head.decision_function(X), y)
-    head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, mean, scale)
-    return FittedClassifier(head, calibrator, choices)
-
-
-def can_cross_validate(y: NDArray[np.intp], groups: NDArray[np.int64] | None) -> bool:
-    """Whether a class has two samples, of two groups where there are groups."""
-    units = np.arange(len(y)) if groups is None else groups
-    return any(len(np.unique(units[y == k])) > 1 for k in np.unique(y))
-
-
-def scale_in_place(how: str, X: Features, widths: Sequence[int]) -> tuple[Features, Features]:
-    """Scale features in place so that a row's mean squared length is 1: C then means the same for any width.
-
-    Args:
-        how: ``columns`` gives every column the same variance, ``groups`` every extractor's columns together
-            the same variance (a wide extractor does not drown a narrow one), ``none`` changes nothing.
-        X: float32 (n_samples, n_features).
-        widths: columns of each extractor.
-
-    Returns:
-        mean and scale, float32 (n_features,), that the scaled features were made with.
-    """
-    if how == "none":
-        return np.zeros(X.shape[1], np.float32), np.ones(X.shape[1], np.float32)
-    columns = np.repeat(widths, widths)
-    mean, scale = standardize(X, np.repeat(np.arange(len(widths)), widths) if how == "groups" else None)
-    share = np.sqrt(columns * len(widths) if how == "groups" else np.full(len(columns), len(columns)))
-    X /= share.astype(np.float32)
-    return mean, (scale * share).astype(np.float32)
 
 
 def check_bad(skipped: Sequence[dict[str, str]], n: int, max_bad: float) -> None:
@@ -220,34 +280,27 @@ def check_bad(skipped: Sequence[dict[str, str]], n: int, max_bad: float) -> None
         )
 
 
-def _check_classification(dataset: Dataset) -> None:
-    """Raise DatasetError when the target is a measurement rather than a class."""
-    if dataset.numeric is not None and len(dataset.class_names) > MAX_NUMERIC_CLASSES:
-        raise DatasetError(
-            f"{dataset.path}: the target {dataset.target_name!r} has {len(dataset.class_names)} different numbers, "
-            f"more than the {MAX_NUMERIC_CLASSES} that are taken as classes; bin them into classes, or name "
-            "another column with --target"
-        )
-
-
-def learnable_classes(dataset: Dataset, split: Split, kept: NDArray[np.intp]) -> NDArray[np.int64]:
-    """The classes that have readable training images, ascending.
+def learned_targets(job: Job, kept: NDArray[np.intp]) -> tuple[tuple[str, ...], NDArray[Any]]:
+    """Names of the classes that have readable training images, and the targets of the images ``kept``.
 
     Raises:
-        DatasetError: there are fewer than two, or a class has test images but no readable training image.
+        DatasetError: fewer than two classes, or a class with test images but no readable training image.
     """
-    classes = np.unique(dataset.y[kept])
-    lost = np.setdiff1d(dataset.y[split.test], classes)
+    task, dataset = job.task, job.dataset
+    if task.kind == "regression":
+        return (), task.y[kept]
+    classes = np.unique(task.y[kept])
+    lost = np.setdiff1d(task.y[job.split.test], classes)
     if len(lost):
-        names = ", ".join(repr(dataset.class_names[k]) for k in lost)
+        names = ", ".join(repr(task.class_names[k]) for k in lost)
         raise DatasetError(
             f"{dataset.name}: no training image can be read of classes that have test images: {names}; "
             "replace the unreadable images or remove these classes"
         )
     if len(classes) < 2:
-        names = ", ".join(repr(dataset.class_names[k]) for k in classes)
+        names = ", ".join(repr(task.class_names[k]) for k in classes)
         raise DatasetError(f"{dataset.name}: only one class has readable training images: {names}")
-    return classes
+    return tuple(task.class_names[k] for k in classes), np.searchsorted(classes, task.y[kept])
 
 
 def save_or_rescue(model: Model, path: Path) -> tuple[Path, ArtifactError | None]:
@@ -274,37 +327,51 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-def _class_notes(model: Model, dataset: Dataset) -> list[str]:
-    unread = [name for name in dataset.class_names if name not in model.class_names]
+def _class_notes(model: Model, job: Job) -> list[str]:
+    unread = [name for name in job.task.class_names if name not in model.class_names]
     return [f"left out, no training image can be read: class {name!r}" for name in unread]
 
 
-def _report(
-    model: Model,
-    dataset: Dataset,
-    split: Split,
-    extraction: Extraction,
-    fit_seconds: float,
-    jobs: int,
-    progress: Progress | None,
-) -> dict[str, Any]:
+def _report(model: Model, job: Job, extraction: Extraction, fit_seconds: float) -> dict[str, Any]:
     """Everything that ``fit`` tells: the data, the choices, the figures on the test part."""
+    dataset, split = job.dataset, job.split
     evaluation, undecodable = None, extraction.problems
     if len(split.test):
-        evaluation, problems = evaluate_indices(model, dataset, split.test, jobs, progress)
+        evaluation, problems = evaluate_indices(model, dataset, job.task, split.test, job.jobs, job.progress)
         undecodable = [*undecodable, *problems]
     return {
         "data": dataset.name,
+        "task": job.task.kind,
+        "target": dataset.target_name,
+        "positive": job.task.positive,
         "classes": len(model.class_names),
+        "class_counts": _class_counts(job),
         "n_train": len(extraction.kept),
         "split_sha256": split.fingerprint,
         "seed": model.metadata.seed,
         "recipe": model.recipe.name,
+        "recipe_toml": model.recipe.to_toml(),
         "fit": model.metadata.fit,
         "fit_seconds": fit_seconds,
         "test": evaluation,
         "skipped": skipped_images(dataset, split, undecodable),
         "ignored": [{"image": entry.source, "reason": entry.reason} for entry in dataset.ignored],
         "ignored_suffixes": dict(dataset.ignored_suffixes),
-        "notes": [*dataset.notes, *split.notes, *_class_notes(model, dataset)],
+        "notes": [
+            *([job.task.note] if job.task.note else []),
+            *dataset.notes,
+            *split.notes,
+            *_class_notes(model, job),
+        ],
+    }
+
+
+def _class_counts(job: Job) -> dict[str, dict[str, int]]:
+    """Training and test images of each class."""
+    return {
+        name: {
+            "train": int((job.task.y[job.train] == k).sum()),
+            "test": int((job.task.y[job.split.test] == k).sum()),
+        }
+        for k, name in enumerate(job.task.class_names)
     }

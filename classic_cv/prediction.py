@@ -58,12 +58,16 @@ def predict_paths(
 
     Yields:
         per image ``{"path", "label", "probability", "top": [{"label", "probability"}, …]}``, or
+        ``{"path", "value"}`` from a model that estimates a number, or
         ``{"path", "error"}`` for one that cannot be read.
     """
     source = PathSource(expand(paths))
     for batch in extract_batches(source, range(len(source.names)), model.featurizer, jobs):
-        probabilities = model.probabilities(batch.features) if batch.kept else ()
-        for index, row in zip(batch.kept, probabilities, strict=True):
+        outputs = model.outputs(batch.features) if batch.kept else ()
+        for index, row in zip(batch.kept, outputs, strict=True):
+            if model.task == "regression":
+                yield {"path": source.names[index], "value": float(row)}
+                continue
             ranked = _ranked(row, model.class_names, top)
             yield {"path": source.names[index], **ranked[0], "top": ranked}
         for problem in batch.problems:

@@ -174,7 +174,7 @@ def test_twice_the_spots_have_twice_the_share(height: int) -> None:
     middle = np.tile((np.arange(16) == 7) | (np.arange(16) == 8), 3)
     assert none[middle].tolist() == [0.5] * 6
     assert not none[~middle].any()
-    assert (one[~middle] > 0).sum() > 12
+    assert one[~middle].reshape(3, 14).any(axis=1).all()
     for count, row in zip((2, 4, 8), more, strict=True):
         # Powers of two: float32 multiplies exactly.
         np.testing.assert_array_equal(row[~middle], count * one[~middle])

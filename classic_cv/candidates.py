@@ -1,0 +1,120 @@
+"""What a search may choose from: the shelf's recipes at several sizes, with several heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from classic_cv.dataset import Dataset
+from classic_cv.errors import ImageError
+from classic_cv.images import to_picture
+from classic_cv.recipe import (
+    FLOORS,
+    Head,
+    LinearSVMSettings,
+    LinearSVRSettings,
+    RBFSVMSettings,
+    RBFSVRSettings,
+    Recipe,
+    load_recipe,
+    shelf,
+)
+from classic_cv.task import TaskKind
+
+SIZES = (32, 64, 128, 256)
+"""Image sides that a search tries."""
+
+ENLARGE = 2.5
+"""Images are enlarged at most so much: more shows nothing that is not there, and costs."""
+
+SAMPLE = 32
+"""Training images whose size is looked at."""
+
+EXACT_ROWS = 4000
+"""The exact RBF kernel is tried up to so many training images; above, Nystroem's map stands in for it."""
+
+
+def typical_side(dataset: Dataset, train: Sequence[int]) -> float:
+    """The median of the shorter sides of some training images, in pixels; 0 when none can be read."""
+    sides = []
+    for index in train[:: max(1, len(train) // SAMPLE)]:
+        try:
+            picture = to_picture(dataset.read(int(index)), source=dataset.names[int(index)])
+        except ImageError:
+            continue
+        sides.append(min(picture.width, picture.height))
+    return float(np.median(sides)) if sides else 0.0
+
+
+def sizes_for(side: float) -> list[int]:
+    """The sizes worth trying for images of this side: none that enlarges much, but two at least."""
+    return [size for size in SIZES if size <= ENLARGE * side] if side >= 26 else list(SIZES[:2])
+
+
+def floor_recipes(task: TaskKind) -> list[Recipe]:
+    """What everything is compared with: no features, and file properties."""
+    return [_for_task(load_recipe(name), task) for name in FLOORS]
+
+
+def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
+    """Each recipe of the shelf at each size, without repeats; the richer and smaller first.
+
+    Recipes that differ in nothing but their size are one. Those with more features come first because the
+    features of the others are then known already.
+    """
+    recipes: list[Recipe] = []
+    seen: set[bytes] = set()
+    names = [name for name in shelf() if name not in FLOORS]
+    originals = [_for_task(load_recipe(name), task) for name in names]
+    for size in sizes:
+        for original in sorted(originals, key=lambda recipe: -len(recipe.features)):
+            recipe = original.resized(size)
+            key = msgspec.json.encode([recipe.image, recipe.features])
+            if key not in seen:
+                seen.add(key)
+                recipes.append(recipe)
+    return recipes
+
+
+def head_variants(recipe: Recipe, n_train: int) -> list[Recipe]:
+    """The same features with the other heads that the task has."""
+    base = recipe.head
+    heads: list[tuple[str, Head]] = []
+    if isinstance(base, LinearSVMSettings):
+        for kernel_map in ("none", "hellinger", "chi2", "rbf", "hellinger-rbf"):
+            heads.append((kernel_map, LinearSVMSettings(scale=base.scale, kernel_map=kernel_map)))
+        if n_train <= EXACT_ROWS:
+            heads.append(("svc", RBFSVMSettings(scale=base.scale)))
+            heads.append(("hellinger-svc", RBFSVMSettings(scale=base.scale, kernel_map="hellinger")))
+    elif isinstance(base, LinearSVRSettings):
+        for power in ("none", "hellinger"):
+            heads.append((power, LinearSVRSettings(scale=base.scale, kernel_map=power)))
+            if n_train <= EXACT_ROWS:
+                label = "svr" if power == "none" else "hellinger-svr"
+                heads.append((label, RBFSVRSettings(scale=base.scale, kernel_map=power)))
+    return [with_head(recipe, head, label) for label, head in heads if head != base]
+
+
+def with_head(recipe: Recipe, head: Head, label: str) -> Recipe:
+    """The recipe with another head, which its name tells."""
+    name = recipe.name if label == "none" else f"{recipe.name}-{label}"
+    return msgspec.structs.replace(recipe, name=name, head=head)
+
+
+def head_label(head: Head) -> str:
+    """A head in a few words: ``linear SVM``, ``chi2 + linear SVM``, ``RBF SVM``."""
+    names = {
+        LinearSVMSettings: "linear SVM",
+        RBFSVMSettings: "RBF SVM",
+        LinearSVRSettings: "linear SVR",
+        RBFSVRSettings: "RBF SVR",
+    }
+    name = names.get(type(head), "dummy")  # type: ignore[call-overload]
+    kernel_map = getattr(head, "kernel_map", "none")
+    return name if kernel_map == "none" else f"{kernel_map} + {name}"
+
+
+def _for_task(recipe: Recipe, task: TaskKind) -> Recipe:
+    return recipe.for_regression() if task == "regression" else recipe
