@@ -81,6 +81,8 @@ class FeatureStore:
 
         featurizer = self.featurizer(recipe)
         keys = self._keys(featurizer, recipe)
+        if not keys:  # the dummy looks at nothing
+            return Extraction(np.empty((n, 0), np.float32), self.order[:n], [])
         chunks = self._chunks(n)
         X = np.empty((chunks[-1][1], featurizer.n_features), np.float32)
         kept: list[int] = []
@@ -98,7 +100,10 @@ class FeatureStore:
                 if self.job.progress:
                     self.job.progress(f"features of {recipe.name}", len(kept) + len(problems), chunks[-1][1])
         wanted = np.isin(kept, self.order[:n])
-        return Extraction(X[: len(kept)][wanted] if not wanted.all() else X[: len(kept)], np.array(kept, np.intp)[wanted], problems)
+        rows = X[: len(kept)]
+        return Extraction(
+            rows if wanted.all() else rows[wanted], np.array(kept, np.intp)[wanted], problems
+        )
 
     def _chunks(self, n: int) -> list[tuple[int, int]]:
         last = min(-(-n // CHUNK) * CHUNK, len(self.order))

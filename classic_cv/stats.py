@@ -58,3 +58,15 @@ def bootstrap_intervals(
         )
     interval = found.confidence_interval
     return values, np.stack([np.asarray(interval.low), np.asarray(interval.high)], axis=-1)
+
+
+def mean_interval(
+    values: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Normal interval of a weighted mean of independent values; weights (n,) sum to 1."""
+    from scipy.stats import norm
+
+    mean = float(values @ weights)
+    error = float(np.sqrt(np.square(weights * (values - mean)).sum()))
+    reach = float(norm.ppf(0.5 + confidence / 2)) * error
+    return mean - reach, mean + reach

@@ -1,0 +1,555 @@
+"""Which recipe: a search on training images only, inside a time limit, that always has an answer ready.
+
+Successive halving (Jamieson and Talwalkar 2016) over the number of images: all feature sets at a few hundred
+images, the better ones at more. The best feature sets are then tried with the other heads, the best head at the
+other sizes. All candidates see the same images and the same folds, so they are compared image by image. Nothing is
+begun that would not leave time for the final fit of the best so far. The test part is not touched.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from classic_cv.candidates import (
+    feature_recipes,
+    floor_recipes,
+    head_label,
+    head_variants,
+    sizes_for,
+    typical_side,
+)
+from classic_cv.errors import DatasetError, LatencyError
+from classic_cv.extraction import Extraction
+from classic_cv.feature_store import FeatureStore
+from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups, learned_targets
+from classic_cv.heads.fitting import Choice, Effort, TrainingSet, can_cross_validate, choose
+from classic_cv.model import Model
+from classic_cv.recipe import Recipe, TrainSettings, load_recipe
+from classic_cv.shadow import Shadow, shadow_of
+from classic_cv.stats import accuracy_interval, mean_interval
+
+RUNGS = (500, 2500, 8000, 15_000)
+"""Images that candidates are compared on, from one rung to the next."""
+
+FIRST_PER_CLASS = 10
+"""The first rung has at least so many images per class on average."""
+
+SURVIVORS = (6, 4, 3)
+"""How many go on after the first, the second and the later rungs; fewer where the rest is clearly worse."""
+
+EXPANDED = 3
+"""How many of the best feature sets are tried with every head."""
+
+BEHIND = 2.0
+"""Standard errors of the paired difference by which a candidate is clearly worse."""
+
+FIRST_SHARE = 0.45
+"""The first rung may take this share of the time, so that some is left to compare the best on more images."""
+
+MOST_BYTES = 1.4e9
+"""Features that a final fit may hold: with more columns it takes fewer images."""
+
+OVERHEAD = 1.5
+"""Seconds kept for starting, saving and the report."""
+
+CAUTION = 1.25
+"""Predicted times are taken as so much longer."""
+
+FIRST_CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class Measured(NamedTuple):
+    """A candidate at one rung.
+
+    Attributes:
+        n: images that it was compared on.
+        index: dataset indices of the held-out images.
+        loss: what each of them costs: 0 or 1, or the absolute error.
+        weight: of each in the score, summing to 1.
+        settings: the head with its choices.
+        seconds: for features and cross-validation; ``cv_seconds`` for the latter alone.
+        fits: values tried times share of the rows held out: what the time is proportional to.
+    """
+
+    n: int
+    index: NDArray[np.intp]
+    loss: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    settings: Any
+    seconds: float
+    cv_seconds: float
+    fits: float
+
+    @property
+    def mean(self) -> float:
+        """The weighted mean loss: 1 - accuracy, or the mean absolute error."""
+        return float(self.loss @ self.weight)
+
+
+@dataclass
+class Candidate:
+    """A recipe in the search.
+
+    Attributes:
+        shadow: its latency and size, measured on arrays of the right shapes.
+        rungs: what was measured, the largest part last.
+        status: what became of it.
+    """
+
+    recipe: Recipe
+    shadow: Shadow
+    floor: bool = False
+    rungs: list[Measured] = field(default_factory=list)
+    status: str = "not reached"
+
+    @property
+    def last(self) -> Measured:
+        """The measurement on the most images."""
+        return self.rungs[-1]
+
+
+@dataclass
+class Found:
+    """What a search returns: the fitted model, its features' extraction, the leaderboard as plain data."""
+
+    model: Model
+    extraction: Extraction
+    summary: dict[str, Any]
+
+
+def search(
+    job: Job,
+    *,
+    time_limit: float,
+    latency_limit: float | None = None,
+    on_entry: Callable[[dict[str, Any]], None] | None = None,
+) -> Found:
+    """Find and fit the best recipe of the shelf for ``job``.
+
+    Args:
+        job: data, split and task.
+        time_limit: seconds from ``job.started`` to the figures on the test part.
+        latency_limit: milliseconds for the 95th percentile of a single image, or None.
+        on_entry: called with each leaderboard entry as it is measured.
+
+    Raises:
+        LatencyError: no candidate keeps the latency limit.
+        DatasetError: no candidate can be fitted.
+    """
+    with tempfile.TemporaryDirectory(prefix="classic-cv-") as folder:
+        return _Search(job, FeatureStore(job, folder), time_limit, latency_limit, on_entry).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        job: Job,
+        store: FeatureStore,
+        time_limit: float,
+        latency_limit: float | None,
+        on_entry: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        self.job, self.store = job, store
+        self.time_limit, self.latency_limit = time_limit, latency_limit
+        self.on_entry = on_entry
+        self.n = len(job.train)
+        self.rungs = rungs_for(self.n, max(1, len(job.task.class_names)))
+        self.candidates: list[Candidate] = []
+        self.stopped = ""
+        self.cost_per_value = 2e-9
+        self.extraction_speed = 1.0
+
+    # What is measured, and when there is no more time for it.
+
+    def run(self) -> Found:
+        """The whole search and the final fit."""
+        self._floors()
+        side = typical_side(self.job.dataset, self.job.train.tolist())
+        recipes = feature_recipes(self.job.task.kind, sizes_for(side))
+        self._add(recipes)
+        if not self._can_compare():
+            return self._without_comparison()
+        for number, n in enumerate(self.rungs):
+            self._rung(number, n)
+            if number == min(1, len(self.rungs) - 1):
+                self._other_heads(n)
+        self.stopped = self.stopped or "every candidate was compared, or was clearly behind"
+        return self._finish()
+
+    def _can_compare(self) -> bool:
+        groups = fold_groups(self.job.split, self.job.train)
+        return can_cross_validate(self.job.task.y[self.job.train], groups, self.job.task.kind)
+
+    def _without_comparison(self) -> Found:
+        """One image per class: nothing can be held out, so the richest recipe has to do."""
+        self.stopped = "nothing could be held out to compare by: every class has a single image or group"
+        ready = [c for c in self.candidates if not c.floor and c.status == "not reached"]
+        if not ready:
+            raise self._too_slow()
+        model, extraction = fit_recipe(self.job, ready[0].recipe)
+        ready[0].status = "winner"
+        return Found(model, extraction, self._summary(ready[0]))
+
+    def _floors(self) -> None:
+        for recipe in floor_recipes(self.job.task.kind):
+            candidate = Candidate(recipe, shadow_of(self.job, self.store.featurizer(recipe), recipe), floor=True)
+            self.candidates.append(candidate)
+            if self._can_compare():
+                # On all images where that is cheap: these figures stand beside the winner's.
+                self._measure(candidate, self.rungs[min(1, len(self.rungs) - 1)])
+                candidate.status = "floor"
+                self._tell(candidate)
+
+    def _add(self, recipes: Sequence[Recipe]) -> list[Candidate]:
+        """New candidates; those over the latency limit are only noted."""
+        known = {c.recipe.name for c in self.candidates}
+        added = []
+        for recipe in recipes:
+            if recipe.name in known:
+                continue
+            shadow = shadow_of(self.job, self.store.featurizer(recipe), recipe, exact=self.latency_limit is not None)
+            candidate = Candidate(recipe, shadow)
+            if self.latency_limit is not None and shadow.p95_ms > self.latency_limit:
+                candidate.status = "over the latency limit"
+            self.candidates.append(candidate)
+            added.append(candidate)
+        return [c for c in added if c.status == "not reached"]
+
+    def _rung(self, number: int, n: int) -> None:
+        """Compare the survivors of the rung before on n images."""
+        if number == 0:
+            runners = [c for c in self.candidates if c.status == "not reached" and not c.floor]
+            budget = FIRST_SHARE * self._left()
+        else:
+            runners, budget = self._survivors(SURVIVORS[min(number, len(SURVIVORS)) - 1]), np.inf
+        started = time.perf_counter()
+        for candidate in runners:
+            if number == 0 and self._measured(n) and time.perf_counter() - started > budget:
+                candidate.status = "not reached in time"
+                continue
+            self._try(candidate, n)
+
+    def _other_heads(self, n: int) -> None:
+        """The best feature sets with every head, then the best head at every size of the best features."""
+        best = self._ranking(n)[:EXPANDED]
+        variants = [variant for c in best for variant in head_variants(c.recipe, self.n)]
+        for candidate in self._add(variants):
+            self._try(candidate, n)
+        ranking = self._ranking(n)
+        if not ranking:
+            return
+        winner = ranking[0]
+        label = head_label(winner.recipe.head)
+        others = [
+            variant
+            for c in self.candidates
+            if not c.floor and c.rungs and c.recipe.head == best[0].recipe.head
+            for variant in head_variants(c.recipe, self.n)
+            if head_label(variant.head) == label
+        ]
+        by_score = {c.recipe.name: c.last.mean for c in self.candidates if c.rungs}
+        others.sort(key=lambda r: by_score.get(_base_name(r), np.inf))
+        for candidate in self._add(others[:EXPANDED]):
+            self._try(candidate, n)
+
+    def _try(self, candidate: Candidate, n: int) -> None:
+        """Measure a candidate on n images if that leaves time for the final fit."""
+        if candidate.rungs and candidate.last.n >= n:
+            return
+        ahead = self._predicted(candidate, n)
+        ranking = self._ranking()
+        final = self._final_seconds(ranking[0] if ranking else candidate, self.n)
+        # Without a result yet the search goes on: some model is better than none.
+        if ranking and ahead > self._left() - min(final, 0.5 * self._left()):
+            candidate.status = candidate.status if candidate.rungs else "not reached in time"
+            self.stopped = "the time limit"
+            return
+        self._measure(candidate, n)
+        candidate.status = "compared"
+        self._tell(candidate)
+
+    def _measure(self, candidate: Candidate, n: int) -> None:
+        start = time.perf_counter()
+        missing = self.store.missing(candidate.recipe, n)
+        extraction = self.store.extraction(candidate.recipe, n)
+        extracted = time.perf_counter()
+        if missing >= 100 and not candidate.floor:
+            self.extraction_speed = (extracted - start) / (missing * candidate.shadow.ms / 1e3)
+        training = self._training(candidate.recipe, extraction)
+        shape = training.X.shape
+        effort = self._effort(candidate, n)
+        choice = choose(candidate.recipe.head, training, effort)
+        cv_seconds = time.perf_counter() - extracted
+        fits = max(1, len(choice.summary.get("Cs", choice.summary.get("tried", [1])))) * len(choice.rows) / shape[0]
+        if not candidate.floor:
+            problems = len(np.unique(training.y)) if training.task == "classification" else 1
+            self.cost_per_value = max(1e-10, cv_seconds / (shape[0] * max(shape[1], 200) * problems * fits))
+        candidate.rungs.append(
+            _measured(training, extraction, choice, n, time.perf_counter() - start, cv_seconds, fits)
+        )
+
+    def _training(self, recipe: Recipe, extraction: Extraction) -> TrainingSet:
+        if not len(extraction.kept):
+            raise DatasetError(
+                f"{self.job.dataset.name}: none of the first {len(extraction.problems)} training images can be read; "
+                f"the first: {extraction.problems[0]}"
+            )
+        y = self.job.task.y[extraction.kept]
+        if self.job.task.kind == "classification":
+            y = np.unique(y, return_inverse=True)[1]
+        groups = fold_groups(self.job.split, extraction.kept)
+        widths = self.store.featurizer(recipe).group_widths
+        return TrainingSet(extraction.X, y, groups, widths, self.job.task.kind, self.job.seed)
+
+    def _effort(self, candidate: Candidate, n: int) -> Effort:
+        """Few folds and a narrow path where there are many images; all of both where there are few."""
+        held_out = None if n <= 1500 else 2 if n <= 4000 else 1
+        splits = 3 if n < min(self.n, 600) else 5
+        if self.job.task.kind == "regression":
+            return Effort(n_splits=splits, max_samples=None)
+        if not candidate.rungs:
+            return Effort(Cs=FIRST_CS, n_splits=splits, n_held_out=held_out, max_samples=None)
+        C = getattr(candidate.last.settings, "C", 1.0)
+        gamma = getattr(candidate.last.settings, "gamma", None)
+        gammas = [gamma] if isinstance(gamma, float) else None
+        return Effort([C / 3, C, C * 3], gammas, None, splits, held_out, None)
+
+    # Predictions of time.
+
+    def _left(self) -> float:
+        """Seconds until the model has to be fitted, with the test part still to be measured."""
+        n_test = len(self.job.split.test)
+        ranking = self._ranking()
+        ms = ranking[0].shadow.ms if ranking else 1.0
+        after = OVERHEAD + 1.2 * (n_test * ms * self.extraction_speed + 200 * ms) / 1e3
+        return self.job.started + self.time_limit - after - time.perf_counter()
+
+    def _extraction_seconds(self, candidate: Candidate, n: int) -> float:
+        missing = self.store.missing(candidate.recipe, n)
+        return missing * candidate.shadow.ms / 1e3 * self.extraction_speed + n * 2e-5
+
+    def _predicted(self, candidate: Candidate, n: int) -> float:
+        """Seconds to measure a candidate on n images."""
+        if candidate.rungs:
+            last = candidate.last
+            held = 1.0 if n <= 1500 else 0.4 if n <= 4000 else 0.2
+            cv = last.cv_seconds * (n / last.n) ** 1.15 * min(1.0, 3 * held / max(last.fits, 1e-9))
+        else:
+            cv = self.cost_per_value * n * max(candidate.shadow.n_features, 200) * self._problems() * 5
+        return CAUTION * (self._extraction_seconds(candidate, n) + cv)
+
+    def _problems(self) -> int:
+        return max(1, len(self.job.task.class_names))
+
+    def _final_seconds(self, candidate: Candidate, n: int) -> float:
+        """Seconds of the final fit on n images: calibration's cross-validation and the fit itself."""
+        features = self._extraction_seconds(candidate, n)
+        if not candidate.rungs:
+            return CAUTION * (features + 3 * self.cost_per_value * n * self._problems() * candidate.shadow.n_features)
+        last = candidate.last
+        # One value of C at one fold: rows of that fold's training part, a warm start at most times.
+        one = last.cv_seconds / max(last.fits, 0.1) / 2
+        calibration = one * min(n, 15_000) / last.n * (0.4 if n > 5000 else 1.0) * 1.5
+        return CAUTION * (features + calibration + 1.5 * one * n / last.n)
+
+    # Comparison.
+
+    def _measured(self, n: int) -> list[Candidate]:
+        return [c for c in self.candidates if not c.floor and c.rungs and c.last.n == n]
+
+    def _ranking(self, n: int | None = None) -> list[Candidate]:
+        """Candidates on the most images that any was measured on, the best first; the faster of equals."""
+        if n is None:
+            n = max((c.last.n for c in self.candidates if c.rungs and not c.floor), default=0)
+        return sorted(self._measured(n), key=lambda c: (c.last.mean, c.shadow.ms))
+
+    def _survivors(self, most: int) -> list[Candidate]:
+        """The best of the last rung, without those that are clearly behind."""
+        ranking = self._ranking()
+        for candidate in ranking:
+            candidate.status = "behind"
+        kept = [c for c in ranking[:most] if not _is_behind(c, ranking[0])]
+        for candidate in kept:
+            candidate.status = "compared"
+        return kept
+
+    # The end.
+
+    def _finish(self) -> Found:
+        """Fit the best; where it turns out too slow, the next."""
+        ranking = self._ranking()
+        if not ranking:
+            raise self._too_slow()
+        rest = sorted(
+            (c for c in self.candidates if c.rungs and not c.floor and c not in ranking),
+            key=lambda c: (-c.last.n, c.last.mean),
+        )
+        for candidate in [*ranking, *rest]:
+            model, extraction = self._fit(candidate)
+            try:
+                if self.latency_limit is not None:
+                    check_latency(model, self.job, self.latency_limit)
+            except LatencyError:
+                candidate.status = "over the latency limit when measured again"
+                continue
+            candidate.status = "winner"
+            return Found(model, extraction, self._summary(candidate))
+        raise self._too_slow()
+
+    def _fit(self, candidate: Candidate) -> tuple[Model, Extraction]:
+        images = self._final_images(candidate)
+        settings = candidate.last.settings
+        train = TrainSettings("all" if images >= self.n else images)
+        recipe = msgspec.structs.replace(candidate.recipe, head=settings, train=train)
+        extraction = self.store.extraction(recipe, images)
+        order = np.argsort(extraction.kept)
+        extraction = Extraction(extraction.X[order], extraction.kept[order], extraction.problems)
+        model, extraction = fit_recipe(self.job, recipe, extraction)
+        return model, extraction
+
+    def _final_images(self, candidate: Candidate) -> int:
+        """All training images, or as many as time and memory allow; never fewer than were compared on."""
+        least = min(candidate.last.n, self.n)
+        n = self.n
+        columns = max(1, candidate.shadow.n_features)
+        if n * columns * 4 > MOST_BYTES:
+            n = max(least, int(MOST_BYTES / 4 / columns))
+        while n > least and self._final_seconds(candidate, n) > self._left():
+            n = max(least, int(0.8 * n))
+        return n
+
+    def _too_slow(self) -> LatencyError | DatasetError:
+        slow = [c for c in self.candidates if not c.floor]
+        if self.latency_limit is None or not slow:
+            return DatasetError(f"{self.job.dataset.name}: no recipe could be fitted")
+        fastest = min(slow, key=lambda c: c.shadow.p95_ms)
+        return LatencyError(
+            f"no recipe keeps {self.latency_limit:g} ms (--latency-limit): the fastest, {fastest.recipe.name}, takes "
+            f"{fastest.shadow.p95_ms:.2f} ms (95th percentile, encoded bytes to label, one thread); allow more"
+        )
+
+    # What is told.
+
+    def _tell(self, candidate: Candidate) -> None:
+        if self.on_entry:
+            self.on_entry(self._entry(candidate))
+
+    def _entry(self, candidate: Candidate) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "recipe": candidate.recipe.name,
+            "size": candidate.recipe.image.size,
+            "head": head_label(candidate.recipe.head),
+            "score": None,
+            "score_ci95": None,
+            "n_images": 0,
+            "n_rows": 0,
+            "fit_seconds": None,
+            "ms_per_image": candidate.shadow.ms,
+            "p95_ms": candidate.shadow.p95_ms,
+            "model_bytes": candidate.shadow.model_bytes,
+            "status": candidate.status,
+        }
+        if candidate.rungs:
+            last = candidate.last
+            score, interval = self._score(last)
+            entry |= {
+                "score": score,
+                "score_ci95": interval,
+                "n_images": last.n,
+                "n_rows": len(last.loss),
+                "fit_seconds": sum(rung.seconds for rung in candidate.rungs),
+            }
+        return entry
+
+    def _score(self, measured: Measured) -> tuple[float, list[float]]:
+        if self.job.task.kind == "regression":
+            return measured.mean, list(mean_interval(measured.loss, measured.weight))
+        if np.ptp(measured.weight) == 0:
+            correct = int((measured.loss == 0).sum())
+            return 1 - measured.mean, list(accuracy_interval(correct, len(measured.loss)))
+        low, high = mean_interval(1 - measured.loss, measured.weight)
+        return 1 - measured.mean, [max(low, 0.0), min(high, 1.0)]
+
+    def _summary(self, winner: Candidate) -> dict[str, Any]:
+        def rank(candidate: Candidate) -> tuple[Any, ...]:
+            n = candidate.last.n if candidate.rungs else 0
+            loss = candidate.last.mean if candidate.rungs else np.inf
+            return (candidate is not winner, candidate.floor, -n, loss)
+
+        return {
+            "scoring": self._scoring(),
+            "stopped": self.stopped,
+            "seconds": time.perf_counter() - self.job.started,
+            "time_limit": self.time_limit,
+            "latency_limit_ms": self.latency_limit,
+            "leaderboard": [self._entry(c) for c in sorted(self.candidates, key=rank)],
+        }
+
+    def _scoring(self) -> str:
+        if self.job.task.kind == "regression":
+            return "mean absolute error"
+        counts = np.unique(self.job.task.y[self.job.train], return_counts=True)[1]
+        from classic_cv.heads.fitting import UNEQUAL
+
+        return "balanced accuracy" if counts.max() > UNEQUAL * counts.min() else "accuracy"
+
+
+def rungs_for(n: int, n_classes: int) -> list[int]:
+    """How many images candidates are compared on, rung by rung, of n."""
+    first = max(RUNGS[0], FIRST_PER_CLASS * n_classes)
+    steps = [first, *(step for step in RUNGS[1:] if step > 1.5 * first)]
+    top = min(n, RUNGS[-1])
+    return [*(step for step in steps if 1.5 * step <= top), top]
+
+
+def _base_name(recipe: Recipe) -> str:
+    """The name without the head's part."""
+    for label in ("-hellinger-rbf", "-hellinger-svc", "-hellinger-svr", "-hellinger", "-chi2", "-rbf", "-svc", "-svr"):
+        if recipe.name.endswith(label):
+            return recipe.name.removesuffix(label)
+    return recipe.name
+
+
+def _measured(
+    training: TrainingSet,
+    extraction: Extraction,
+    choice: Choice,
+    n: int,
+    seconds: float,
+    cv_seconds: float,
+    fits: float,
+) -> Measured:
+    """Losses and weights of the held-out rows."""
+    y, scores = choice.y, choice.scores
+    if training.task == "regression":
+        loss = np.abs(scores - y).astype(np.float64)
+        weight = np.full(len(y), 1 / len(y))
+    else:
+        predicted = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
+        loss = (predicted != y).astype(np.float64)
+        weight = np.full(len(y), 1 / len(y))
+        if training.unequal:
+            counts = np.bincount(y)
+            weight = 1 / (counts[y] * (counts > 0).sum())
+    return Measured(
+        n, extraction.kept[choice.rows], loss, weight, choice.settings, seconds, cv_seconds, fits
+    )
+
+
+def _is_behind(candidate: Candidate, best: Candidate) -> bool:
+    """Whether the paired difference to the best is more than ``BEHIND`` standard errors."""
+    mine, other = candidate.last, best.last
+    _, left, right = np.intersect1d(mine.index, other.index, return_indices=True)
+    if len(left) < 2:
+        return False
+    lead = (mine.loss[left] - other.loss[right]) * mine.weight[left] * len(left)
+    error = lead.std(ddof=1) / np.sqrt(len(lead))
+    return bool(lead.mean() > BEHIND * error and lead.mean() > 0)

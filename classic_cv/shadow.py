@@ -1,0 +1,146 @@
+"""Latency and size of a recipe before it is fitted: a model of zeros with the shapes that fitting would give."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from classic_cv.artifact import Metadata
+from classic_cv.errors import ImageError
+from classic_cv.estimator import Estimator
+from classic_cv.evaluation import single_image_latency
+from classic_cv.featurizer import Featurizer
+from classic_cv.fitting import Job
+from classic_cv.heads.kernel_map import AdditiveMap, Nystroem
+from classic_cv.heads.scaler import Scaler
+from classic_cv.heads.stack import unfitted_stack
+from classic_cv.model import Model
+from classic_cv.recipe import Recipe
+
+FEW, MANY = 20, 100
+"""Images that the latency is measured on: for the leaderboard, and where a limit has to be kept."""
+
+
+class Shadow(NamedTuple):
+    """Median and 95th percentile in ms of one image on one thread, bytes of the model, columns of the head's input."""
+
+    ms: float
+    p95_ms: float
+    model_bytes: int
+    n_features: int
+
+
+def shadow_of(job: Job, featurizer: Featurizer, recipe: Recipe, exact: bool = False) -> Shadow:
+    """Measure a recipe's model on training images, with a head of zeros: its time does not depend on its values."""
+    model = shadow_model(job, featurizer, recipe)
+    indices = job.train[np.linspace(0, len(job.train) - 1, min(MANY if exact else FEW, len(job.train))).astype(int)]
+    try:
+        latency = single_image_latency(model, job.dataset, indices)
+    except ImageError:
+        latency = single_image_latency(model, job.dataset, _readable(job, indices))
+    return Shadow(latency["p50"], latency["p95"], len(model.to_bytes()), _width(model))
+
+
+def _readable(job: Job, indices: Any) -> Any:
+    from classic_cv.images import to_picture
+
+    kept = []
+    for index in indices.tolist():
+        try:
+            to_picture(job.dataset.read(index), source=job.dataset.names[index])
+        except ImageError:
+            continue
+        kept.append(index)
+    if not kept:
+        raise ImageError(job.dataset.name, f"none of {len(indices)} sampled training images can be read")
+    return np.array(kept, np.intp)
+
+
+def shadow_model(job: Job, featurizer: Featurizer, recipe: Recipe) -> Model:
+    """A model of zeros."""
+    maps, head, calibrator = unfitted_stack(recipe.head, job.task.kind)
+    names = job.task.class_names
+    width, K = featurizer.n_features, max(len(names), 2)
+    for step in maps:
+        width = _fill_map(step, width, len(job.train))
+    for estimator in [head, *([calibrator] if calibrator is not None else [])]:
+        estimator.load_state(_zeros(estimator, width, K, len(job.train)))
+    metadata = Metadata(
+        recipe_name=recipe.name,
+        recipe=recipe.to_table(),
+        gray=featurizer.gray,
+        class_names=names,
+        seed=job.seed,
+        test_fraction=job.test_fraction,
+        split_sha256=job.split.fingerprint,
+        n_train=len(job.train),
+        fit={},
+        versions={},
+        task=job.task.kind,
+    )
+    plain = msgspec.structs.replace(recipe)
+    return Model(plain, featurizer, head, calibrator, metadata, maps)
+
+
+def _fill_map(step: Estimator, width: int, n_train: int) -> int:
+    """Give a map zeros for ``width`` columns; returns how many it makes of them."""
+    if isinstance(step, AdditiveMap):
+        step.n_features_in_ = width
+        return width * step.n_copies()
+    if isinstance(step, Scaler):
+        step.learn(np.zeros(width, np.float32), np.ones(width, np.float32))
+        return width
+    assert isinstance(step, Nystroem)
+    m = min(step.n_components, n_train)
+    step.landmarks_ = np.zeros((m, width), np.float32)
+    step.normalization_ = np.eye(m, dtype=np.float32)
+    return m
+
+
+def _zeros(estimator: Estimator, width: int, K: int, n_train: int) -> dict[str, Any]:
+    """Learned arrays of the right shapes."""
+    single = K == 2
+    name = type(estimator).__name__
+    problems = 1 if single else K
+    shapes: dict[str, dict[str, Any]] = {
+        "LinearSVM": {
+            "coef_": np.zeros((problems, width), np.float32),
+            "intercept_": np.zeros(problems, np.float32),
+            "classes_": np.arange(K),
+        },
+        "Calibrator": {"scale_": np.ones(problems, np.float32), "bias_": np.zeros(problems, np.float32)},
+        "Dummy": {"classes_": np.arange(K), "log_prior_": np.zeros(K, np.float32)},
+        "DummyRegressor": {"median_": np.zeros(1)},
+        "LinearSVR": {"coef_": np.zeros(width, np.float32), "intercept_": np.zeros(1)},
+    }
+    if name == "RBFSVM":
+        # All training images as support vectors: the most there can be.
+        per_class = np.full(K, n_train // K, np.int64)
+        n = int(per_class.sum())
+        return {
+            "support_vectors_": np.zeros((n, width), np.float32),
+            "dual_coef_": np.zeros((K - 1, n), np.float32),
+            "intercept_": np.zeros(K * (K - 1) // 2, np.float32),
+            "n_support_": per_class,
+            "classes_": np.arange(K),
+        }
+    if name == "RBFSVR":
+        return {
+            "support_vectors_": np.zeros((n_train, width), np.float32),
+            "dual_coef_": np.zeros(n_train, np.float32),
+            "intercept_": np.zeros(1),
+        }
+    return shapes[name]
+
+
+def _width(model: Model) -> int:
+    """Columns of what the head sees."""
+    width = model.featurizer.n_features
+    for step in model.maps:
+        if isinstance(step, AdditiveMap):
+            width *= step.n_copies()
+        if isinstance(step, Nystroem):
+            width = len(step.landmarks_)
+    return width
