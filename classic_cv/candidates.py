@@ -61,7 +61,8 @@ def floor_recipes(task: TaskKind) -> list[Recipe]:
 def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
     """Each recipe of the shelf at each size, without repeats; the richer and smaller first.
 
-    Recipes that differ in nothing but their size are one. Those with more features come first because the
+    Recipes that differ in nothing but their size are one; one of a size that is not among ``SIZES`` is made for
+    just that size. Those with more features come first because the
     features of the others are then known already.
     """
     recipes: list[Recipe] = []
@@ -70,7 +71,10 @@ def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
     originals = [_for_task(load_recipe(name), task) for name in names]
     for size in sizes:
         for original in sorted(originals, key=lambda recipe: -len(recipe.features)):
-            recipe = original.resized(size)
+            own = max(original.image.shape)
+            if own not in SIZES and size != sizes[0]:
+                continue
+            recipe = original if own not in SIZES else original.resized(size)
             key = msgspec.json.encode([recipe.image, recipe.features])
             if key not in seen:
                 seen.add(key)
@@ -83,11 +87,10 @@ def head_variants(recipe: Recipe, n_train: int) -> list[Recipe]:
     base = recipe.head
     heads: list[tuple[str, Head]] = []
     if isinstance(base, LinearSVMSettings):
-        for kernel_map in ("none", "hellinger", "chi2", "rbf", "hellinger-rbf"):
+        for kernel_map in ("none", "hellinger", "chi2", "rbf"):
             heads.append((kernel_map, LinearSVMSettings(scale=base.scale, kernel_map=kernel_map)))
         if n_train <= EXACT_ROWS:
             heads.append(("svc", RBFSVMSettings(scale=base.scale)))
-            heads.append(("hellinger-svc", RBFSVMSettings(scale=base.scale, kernel_map="hellinger")))
     elif isinstance(base, LinearSVRSettings):
         for power in ("none", "hellinger"):
             heads.append((power, LinearSVRSettings(scale=base.scale, kernel_map=power)))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from classic_cv.stats import accuracy_interval, bootstrap_intervals
 
-
 N_BINS = 15
 
 

@@ -123,6 +123,10 @@ class Model:
             ImageError: an image cannot be used.
         """
         source = _Listed(images)
+        if len(source.items) == 1:
+            # One image at a time is what latency is about: no batches, no threads, no bookkeeping.
+            picture = self.featurizer.prepare(source.items[0], source.names[0])
+            return self.featurizer.transform([picture])
         extraction = extract(source, range(len(source.items)), self.featurizer, jobs, progress)
         if extraction.problems:
             raise extraction.problems[0]

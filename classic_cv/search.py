@@ -29,10 +29,10 @@ from classic_cv.candidates import (
 from classic_cv.errors import DatasetError, LatencyError
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
-from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups, learned_targets
+from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups
 from classic_cv.heads.fitting import Choice, Effort, TrainingSet, can_cross_validate, choose
 from classic_cv.model import Model
-from classic_cv.recipe import Recipe, TrainSettings, load_recipe
+from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe, TrainSettings
 from classic_cv.shadow import Shadow, shadow_of
 from classic_cv.stats import accuracy_interval, mean_interval
 
@@ -48,20 +48,29 @@ SURVIVORS = (6, 4, 3)
 EXPANDED = 3
 """How many of the best feature sets are tried with every head."""
 
+BEST_HEADS = 2
+"""How many heads are tried on all of them."""
+
 BEHIND = 2.0
 """Standard errors of the paired difference by which a candidate is clearly worse."""
 
 FIRST_SHARE = 0.45
 """The first rung may take this share of the time, so that some is left to compare the best on more images."""
 
-MOST_BYTES = 1.4e9
-"""Features that a final fit may hold: with more columns it takes fewer images."""
+MOST_BYTES = 2.0e9
+"""Features, mapped ones included, that a final fit may hold: with more columns it takes fewer images."""
 
-OVERHEAD = 1.5
+OVERHEAD = 2.0
 """Seconds kept for starting, saving and the report."""
 
 CAUTION = 1.25
 """Predicted times are taken as so much longer."""
+
+RESERVE = 0.6
+"""At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
+
+HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
+"""Cross-validation time of a head as a multiple of the plain linear one's on the same features."""
 
 FIRST_CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -101,12 +110,14 @@ class Candidate:
     Attributes:
         shadow: its latency and size, measured on arrays of the right shapes.
         rungs: what was measured, the largest part last.
+        parent: the candidate with the same features whose head it exchanges.
         status: what became of it.
     """
 
     recipe: Recipe
     shadow: Shadow
     floor: bool = False
+    parent: Candidate | None = None
     rungs: list[Measured] = field(default_factory=list)
     status: str = "not reached"
 
@@ -208,7 +219,7 @@ class _Search:
                 candidate.status = "floor"
                 self._tell(candidate)
 
-    def _add(self, recipes: Sequence[Recipe]) -> list[Candidate]:
+    def _add(self, recipes: Sequence[Recipe], parent: Candidate | None = None) -> list[Candidate]:
         """New candidates; those over the latency limit are only noted."""
         known = {c.recipe.name for c in self.candidates}
         added = []
@@ -216,7 +227,7 @@ class _Search:
             if recipe.name in known:
                 continue
             shadow = shadow_of(self.job, self.store.featurizer(recipe), recipe, exact=self.latency_limit is not None)
-            candidate = Candidate(recipe, shadow)
+            candidate = Candidate(recipe, shadow, parent=parent)
             if self.latency_limit is not None and shadow.p95_ms > self.latency_limit:
                 candidate.status = "over the latency limit"
             self.candidates.append(candidate)
@@ -238,27 +249,18 @@ class _Search:
             self._try(candidate, n)
 
     def _other_heads(self, n: int) -> None:
-        """The best feature sets with every head, then the best head at every size of the best features."""
-        best = self._ranking(n)[:EXPANDED]
-        variants = [variant for c in best for variant in head_variants(c.recipe, self.n)]
-        for candidate in self._add(variants):
-            self._try(candidate, n)
-        ranking = self._ranking(n)
-        if not ranking:
-            return
-        winner = ranking[0]
-        label = head_label(winner.recipe.head)
-        others = [
-            variant
-            for c in self.candidates
-            if not c.floor and c.rungs and c.recipe.head == best[0].recipe.head
-            for variant in head_variants(c.recipe, self.n)
-            if head_label(variant.head) == label
-        ]
-        by_score = {c.recipe.name: c.last.mean for c in self.candidates if c.rungs}
-        others.sort(key=lambda r: by_score.get(_base_name(r), np.inf))
-        for candidate in self._add(others[:EXPANDED]):
-            self._try(candidate, n)
+        """The best feature set with every head, the next ones with the heads that did best on it."""
+        parents = self._ranking(n)[:EXPANDED]
+        labels: list[str] | None = None
+        for parent in parents:
+            variants = [v for v in head_variants(parent.recipe, self.n) if labels is None or head_label(v.head) in labels]
+            family = [parent, *self._add(variants, parent)]
+            for candidate in family:
+                self._try(candidate, n)
+            # The next feature sets are tried with the heads that were best on the first.
+            if labels is None:
+                family = sorted((c for c in family if c.rungs), key=lambda c: c.last.mean)
+                labels = [head_label(c.recipe.head) for c in family[:BEST_HEADS]]
 
     def _try(self, candidate: Candidate, n: int) -> None:
         """Measure a candidate on n images if that leaves time for the final fit."""
@@ -266,9 +268,9 @@ class _Search:
             return
         ahead = self._predicted(candidate, n)
         ranking = self._ranking()
-        final = self._final_seconds(ranking[0] if ranking else candidate, self.n)
+        reserve = min(self._final_seconds((ranking or [candidate])[0], self.n), RESERVE * self.time_limit)
         # Without a result yet the search goes on: some model is better than none.
-        if ranking and ahead > self._left() - min(final, 0.5 * self._left()):
+        if ranking and ahead > self._left() - reserve:
             candidate.status = candidate.status if candidate.rungs else "not reached in time"
             self.stopped = "the time limit"
             return
@@ -288,7 +290,7 @@ class _Search:
         effort = self._effort(candidate, n)
         choice = choose(candidate.recipe.head, training, effort)
         cv_seconds = time.perf_counter() - extracted
-        fits = max(1, len(choice.summary.get("Cs", choice.summary.get("tried", [1])))) * len(choice.rows) / shape[0]
+        fits = _values_tried(choice.summary) * len(choice.rows) / shape[0]
         if not candidate.floor:
             problems = len(np.unique(training.y)) if training.task == "classification" else 1
             self.cost_per_value = max(1e-10, cv_seconds / (shape[0] * max(shape[1], 200) * problems * fits))
@@ -342,6 +344,9 @@ class _Search:
             last = candidate.last
             held = 1.0 if n <= 1500 else 0.4 if n <= 4000 else 0.2
             cv = last.cv_seconds * (n / last.n) ** 1.15 * min(1.0, 3 * held / max(last.fits, 1e-9))
+        elif candidate.parent is not None and candidate.parent.rungs:
+            last = candidate.parent.last
+            cv = last.cv_seconds * (n / last.n) ** 1.15 * HEAD_COST[_head_kind(candidate.recipe)]
         else:
             cv = self.cost_per_value * n * max(candidate.shadow.n_features, 200) * self._problems() * 5
         return CAUTION * (self._extraction_seconds(candidate, n) + cv)
@@ -419,7 +424,7 @@ class _Search:
         """All training images, or as many as time and memory allow; never fewer than were compared on."""
         least = min(candidate.last.n, self.n)
         n = self.n
-        columns = max(1, candidate.shadow.n_features)
+        columns = max(1, candidate.shadow.columns)
         if n * columns * 4 > MOST_BYTES:
             n = max(least, int(MOST_BYTES / 4 / columns))
         while n > least and self._final_seconds(candidate, n) > self._left():
@@ -510,12 +515,16 @@ def rungs_for(n: int, n_classes: int) -> list[int]:
     return [*(step for step in steps if 1.5 * step <= top), top]
 
 
-def _base_name(recipe: Recipe) -> str:
-    """The name without the head's part."""
-    for label in ("-hellinger-rbf", "-hellinger-svc", "-hellinger-svr", "-hellinger", "-chi2", "-rbf", "-svc", "-svr"):
-        if recipe.name.endswith(label):
-            return recipe.name.removesuffix(label)
-    return recipe.name
+def _values_tried(summary: dict[str, Any]) -> int:
+    """How many values (of C, times those of gamma) a choice has tried."""
+    return max(1, len(summary.get("Cs", summary.get("tried", [1])))) * len(summary.get("gammas", [1]))
+
+
+def _head_kind(recipe: Recipe) -> str:
+    if isinstance(recipe.head, RBFSVMSettings | RBFSVRSettings):
+        return "exact"
+    kernel_map = str(getattr(recipe.head, "kernel_map", "none"))
+    return "rbf" if "rbf" in kernel_map else kernel_map
 
 
 def _measured(

@@ -24,12 +24,16 @@ FEW, MANY = 20, 100
 
 
 class Shadow(NamedTuple):
-    """Median and 95th percentile in ms of one image on one thread, bytes of the model, columns of the head's input."""
+    """Median and 95th percentile in ms of one image on one thread, bytes of the model, columns of features and head.
+
+    ``columns`` are all that a fit holds at a time: those of the features, and of what the maps make of them.
+    """
 
     ms: float
     p95_ms: float
     model_bytes: int
     n_features: int
+    columns: int
 
 
 def shadow_of(job: Job, featurizer: Featurizer, recipe: Recipe, exact: bool = False) -> Shadow:
@@ -40,7 +44,7 @@ def shadow_of(job: Job, featurizer: Featurizer, recipe: Recipe, exact: bool = Fa
         latency = single_image_latency(model, job.dataset, indices)
     except ImageError:
         latency = single_image_latency(model, job.dataset, _readable(job, indices))
-    return Shadow(latency["p50"], latency["p95"], len(model.to_bytes()), _width(model))
+    return Shadow(latency["p50"], latency["p95"], len(model.to_bytes()), *_widths(model))
 
 
 def _readable(job: Job, indices: Any) -> Any:
@@ -135,12 +139,14 @@ def _zeros(estimator: Estimator, width: int, K: int, n_train: int) -> dict[str, 
     return shapes[name]
 
 
-def _width(model: Model) -> int:
-    """Columns of what the head sees."""
-    width = model.featurizer.n_features
+def _widths(model: Model) -> tuple[int, int]:
+    """Columns of what the head sees, and of everything that a fit holds."""
+    width = held = model.featurizer.n_features
     for step in model.maps:
         if isinstance(step, AdditiveMap):
             width *= step.n_copies()
+            held += width
         if isinstance(step, Nystroem):
             width = len(step.landmarks_)
-    return width
+            held += width
+    return width, held

@@ -7,7 +7,7 @@ search compares; ``fit_head`` fits the settings, choosing first what is still ``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -27,9 +27,9 @@ from classic_cv.heads.scaler import Scaler, fold_scaler, scale_in_place
 from classic_cv.heads.stack import FittedHead, TaskKind, additive_maps
 from classic_cv.heads.svm import LinearSVM
 from classic_cv.heads.svr import (
+    RBFSVR,
     DummyRegressor,
     LinearSVR,
-    RBFSVR,
     RegressionCrossValidation,
     cross_validate_regression,
 )
@@ -45,7 +45,7 @@ from classic_cv.recipe import (
 CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Values of C that cross-validation tries on scaled features; it stops when the score has clearly fallen."""
 
-GAMMAS = (0.1, 0.3, 1.0)
+GAMMAS = (0.3, 1.0)
 """Values of gamma for features whose mean squared length is 1, where typical squared distances are near 2."""
 
 REGRESSION_GAMMAS = (0.01, 0.03, 0.1, 0.3)
@@ -288,7 +288,9 @@ def _choose_nystroem(
         if best is None or score > best[0]:
             best = (score, found, gamma)
     assert best is not None
-    return _choice(settings, best[1], {"C": best[1].C, "gamma": best[2]})
+    choice = _choice(settings, best[1], {"C": best[1].C, "gamma": best[2]})
+    tried = list(_values(settings.gamma, effort.gammas, GAMMAS))
+    return replace(choice, summary={**choice.summary, "gammas": tried})
 
 
 def _choose_exact_rbf(

@@ -11,7 +11,7 @@ from classic_cv.heads.kernel_map import AdditiveChi2, AdditiveMap, Hellinger, Ny
 from classic_cv.heads.rbf_svm import RBFSVM
 from classic_cv.heads.scaler import Scaler
 from classic_cv.heads.svm import LinearSVM
-from classic_cv.heads.svr import DummyRegressor, LinearSVR, RBFSVR
+from classic_cv.heads.svr import RBFSVR, DummyRegressor, LinearSVR
 from classic_cv.recipe import DummySettings, Head, LinearSVMSettings, LinearSVRSettings, RBFSVMSettings
 
 TaskKind = Literal["classification", "regression"]
