@@ -114,7 +114,7 @@ def head_label(head: Head) -> str:
         LinearSVRSettings: "linear SVR",
         RBFSVRSettings: "RBF SVR",
     }
-    name = names.get(type(head), "dummy")  # type: ignore[call-overload]
+    name = names.get(type(head), "dummy")
     kernel_map = getattr(head, "kernel_map", "none")
     return name if kernel_map == "none" else f"{kernel_map} + {name}"
 

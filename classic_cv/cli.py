@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
-from classic_cv.errors import ClassicCVError
+from classic_cv.errors import ClassicCVError, LatencyError
 
 if TYPE_CHECKING:
     from classic_cv.demo import DemoSet
+    from classic_cv.task import TaskName
 
+STARTED = time.perf_counter()
+"""A time limit counts from here, before the heavy modules are imported."""
+
+EXIT_NO = 1
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
 
@@ -49,6 +57,36 @@ def target_option(command: Command) -> Command:
     return click.option("--target", metavar="NAME", help="The column of a manifest that holds the class.")(
         command
     )
+
+
+def report_option(command: Command) -> Command:
+    """The ``--report FILE`` of commands that measure."""
+    return click.option(
+        "--report",
+        "report_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE.html",
+        help="Write everything as one HTML file that opens offline.",
+    )(command)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time such as ``5m``, ``30s`` or ``0.3ms``; a bare number is in the parameter's own unit."""
+
+    name = "TIME"
+    units: ClassVar[dict[str, float]] = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The time in this parameter's unit."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|)\s*", str(value))
+        if not match or float(match[1]) == 0:
+            self.fail(f"{value!r} is not a time above 0 such as 5m, 30s or 0.3ms", param, ctx)
+        return float(match[1]) * self.units[match[2] or self.unit] / self.units[self.unit]
 
 
 @click.group(context_settings=CONTEXT)
@@ -82,7 +120,13 @@ def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
 
 @cli.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--recipe", metavar="NAME|FILE", help="A recipe of the shelf, or a .toml file.")
+@click.option(
+    "--recipe",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="auto searches for the best; or a recipe of the shelf, a .toml file, or a model file to fit again.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -90,7 +134,28 @@ def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
     show_default=True,
     help="The model file to write.",
 )
+@click.option(
+    "--time-limit",
+    type=Duration("s"),
+    default="5m",
+    show_default=True,
+    help="How long auto may take, from reading to the figures.",
+)
+@click.option(
+    "--latency-limit",
+    type=Duration("ms"),
+    help="Only models whose p95, encoded bytes to answer on one thread, keeps it.",
+)
+@report_option
 @target_option
+@click.option(
+    "--task",
+    type=click.Choice(["auto", "classification", "regression"]),
+    default="auto",
+    show_default=True,
+    help="auto: a numeric column with more than 20 values is a regression.",
+)
+@click.option("--positive", metavar="CLASS", help="Tell only this class from all others.")
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fit."
 )
@@ -112,9 +177,14 @@ def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
 @json_option
 def fit(
     data: Path,
-    recipe: str | None,
+    recipe: str,
     out: Path,
+    time_limit: float,
+    latency_limit: float | None,
+    report_file: Path | None,
     target: str | None,
+    task: TaskName,
+    positive: str | None,
     seed: int,
     test_fraction: float,
     max_bad: float,
@@ -129,23 +199,39 @@ def fit(
     from classic_cv.artifact import check_writable
     from classic_cv.fitting import fit as fit_model
     from classic_cv.fitting import save_or_rescue
-    from classic_cv.recipe import DEFAULT_RECIPE
-    from classic_cv.report import fit_text, progress_bars
+    from classic_cv.report import fit_text, live, reproduce_command
 
     check_writable(out)
-    with progress_bars() as progress:
+    if report_file:
+        check_writable(report_file)
+    with live() as show:
         model = fit_model(
             data,
-            recipe or DEFAULT_RECIPE,
+            recipe,
             target=target,
+            task=task,
+            positive=positive,
             seed=seed,
             jobs=jobs,
             test_fraction=test_fraction,
             max_bad=max_bad,
-            progress=progress,
+            time_limit=time_limit,
+            latency_limit=latency_limit,
+            insight=report_file is not None,
+            progress=show.progress,
+            on_entry=show.entry,
+            started=STARTED,
         )
     saved, failure = save_or_rescue(model, out)
-    report = {**(model.report or {}), "model": str(saved)}
+    flags = {"target": target, "positive": positive}
+    changed = {"task": (task, "auto"), "seed": (seed, 0), "test-fraction": (test_fraction, 0.2)}
+    flags |= {name: str(value) for name, (value, default) in changed.items() if value != default}
+    report = {
+        **(model.report or {}),
+        "model": str(saved),
+        "reproduce": reproduce_command(data, saved, flags),
+    }
+    _write_report(report_file, {**report, "title": f"{data.resolve().name}: fit"}, model.mistakes)
     _emit(report, fit_text(report), json_file)
     if failure:
         raise failure
@@ -170,7 +256,7 @@ def fit(
 def predict(
     model: Path, images: tuple[str, ...], top: int, style: str, jobs: int, json_file: str | None
 ) -> None:
-    """Predict the class of images: files, folders of images, or - for one image on standard input.
+    """Predict the class, or the number, of images: files, folders of images, or - for one image on standard input.
 
     Unreadable images are named on standard error and skipped; when none is left the exit status is 2.
     """
@@ -179,7 +265,8 @@ def predict(
     from classic_cv.report import predictions_writer
 
     loaded = load(model)
-    write = predictions_writer(style if json_file != "-" else "none", min(top, len(loaded.class_names)))
+    style = style if json_file != "-" else "none"
+    write = predictions_writer(style, min(top, len(loaded.class_names)), loaded.task)
     predictions, done = [], 0
     for prediction in predict_paths(loaded, images, top=top, jobs=jobs):
         if "error" in prediction:
@@ -204,20 +291,40 @@ def predict(
     show_default=True,
     help="The part to measure on.",
 )
+@report_option
 @target_option
 @jobs_option
 @json_option
 def evaluate(
-    model: Path, data: Path, split: str, target: str | None, jobs: int, json_file: str | None
+    model: Path,
+    data: Path,
+    split: str,
+    report_file: Path | None,
+    target: str | None,
+    jobs: int,
+    json_file: str | None,
 ) -> None:
     """Measure MODEL on a part of DATA: accuracy with interval, per class, calibration, latency, memory."""
+    from classic_cv.artifact import check_writable
     from classic_cv.evaluation import evaluate as evaluate_model
     from classic_cv.model import load
-    from classic_cv.report import evaluate_text, progress_bars
+    from classic_cv.report import evaluate_text, evaluation_page, live
 
+    if report_file:
+        check_writable(report_file)
     loaded = load(model)
-    with progress_bars() as progress:
-        figures = evaluate_model(loaded, data, split, target=target, jobs=jobs, progress=progress)
+    with live() as show:
+        figures = evaluate_model(
+            loaded,
+            data,
+            split,
+            target=target,
+            jobs=jobs,
+            insight=report_file is not None,
+            progress=show.progress,
+        )
+    mistakes = figures.pop("mistakes", [])
+    _write_report(report_file, evaluation_page(figures, loaded, str(model)), mistakes)
     _emit(figures, evaluate_text(figures), json_file)
 
 
@@ -247,6 +354,17 @@ def show(model: Path, json_file: str | None) -> None:
     _emit(summary, show_text(summary), json_file)
 
 
+def _write_report(path: Path | None, report: dict[str, Any], mistakes: list[Any]) -> None:
+    """Write the HTML report, aside and renamed."""
+    if path is None:
+        return
+    from classic_cv.artifact import write_atomically
+    from classic_cv.html_report import render_report
+
+    page = render_report({**report, "command": shlex.join(["classic-cv", *sys.argv[1:]])}, mistakes)
+    write_atomically(path, page.encode())
+
+
 def _emit(result: Any, text: str, json_file: str | None) -> None:
     """Print the text, write the JSON; with ``--json -`` print only the JSON."""
     if json_file != "-":
@@ -273,6 +391,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except LatencyError as error:
+        click.echo(f"no: {error}", err=True)
+        sys.exit(EXIT_NO)
     except ClassicCVError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_WRONG_INPUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from classic_cv.dataset import Dataset, Problem, Split, load_dataset, make_split
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.extraction import Progress, extract
+from classic_cv.features.base import Features
 from classic_cv.metrics import classification_metrics, regression_metrics
 from classic_cv.model import Model
 from classic_cv.task import Task, listed, make_task, strata_of
@@ -24,6 +26,27 @@ LATENCY_IMAGES = 200
 PARTS = ("test", "val", "train", "all")
 
 
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A model's figures on one part, and what they came from.
+
+    Attributes:
+        figures: plain data, see ``measure``.
+        problems: the images that could not be read.
+        kept: dataset indices of the others.
+        X: their features.
+        y: their class numbers in the model's order, or their targets.
+        outputs: probabilities (n, n_classes), or predicted numbers (n,).
+    """
+
+    figures: dict[str, Any]
+    problems: list[ImageError]
+    kept: NDArray[np.intp]
+    X: Features
+    y: NDArray[Any]
+    outputs: NDArray[Any]
+
+
 def evaluate(
     model: Model,
     data: str | Path,
@@ -31,6 +54,7 @@ def evaluate(
     *,
     target: str | None = None,
     jobs: int = -1,
+    insight: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure ``model`` on one part of a dataset.
@@ -42,10 +66,12 @@ def evaluate(
             part that ``fit`` held out, found again by the model's seed and checked by its fingerprint.
         target: the manifest column that holds the class.
         jobs: threads; -1 for all cores.
+        insight: also what a report shows: ``groups``, what the model loses without each group of features, and
+            ``mistakes``, the worst mistakes as ``Mistake`` objects, which are not JSON.
         progress: called with (task, done, total).
 
     Returns:
-        the figures, see ``evaluate_indices``, and ``split_sha256`` of the data's split, ``same_split``
+        the figures, see ``measure``, and ``split_sha256`` of the data's split, ``same_split``
         (whether it is the one that the model was fitted on), ``skipped`` images and ``data``.
 
     Raises:
@@ -62,7 +88,7 @@ def evaluate(
         stratify=strata_of(dataset, task),
     )
     indices = _part(model, dataset, found, split)
-    figures, problems = evaluate_indices(model, dataset, task, indices, jobs, progress)
+    measured = measure(model, dataset, task, indices, jobs, progress)
     same_split = found.fingerprint == model.metadata.split_sha256
     seen = (
         [f"the {split} part holds images that the model was fitted on"]
@@ -72,11 +98,21 @@ def evaluate(
     return {
         "data": dataset.name,
         "split": split,
-        **figures,
+        **measured.figures,
+        **(_insight(model, dataset, task, measured) if insight else {}),
         "split_sha256": found.fingerprint,
         "same_split": same_split,
         "notes": [*seen, *dataset.notes, *found.notes],
-        "skipped": skipped_images(dataset, found, problems),
+        "skipped": skipped_images(dataset, found, measured.problems),
+    }
+
+
+def _insight(model: Model, dataset: Dataset, task: Task, measured: Measurement) -> dict[str, Any]:
+    from classic_cv.insight import ablation, worst_mistakes
+
+    return {
+        "groups": ablation(model, measured.X, measured.y),
+        "mistakes": worst_mistakes(model, dataset, task, measured.kept, measured.outputs),
     }
 
 
@@ -103,21 +139,23 @@ def _part(model: Model, dataset: Dataset, split: Split, name: str) -> NDArray[np
     return indices
 
 
-def evaluate_indices(
+def measure(
     model: Model,
     dataset: Dataset,
     task: Task,
     indices: NDArray[np.intp],
     jobs: int = -1,
     progress: Progress | None = None,
-) -> tuple[dict[str, Any], list[ImageError]]:
-    """Figures of ``model`` on the dataset's items ``indices``, and the images that could not be read.
+) -> Measurement:
+    """Measure ``model`` on the dataset's items ``indices``.
 
-    Returns:
-        ``task``, the figures of ``classification_metrics`` or ``regression_metrics``, ``latency_ms`` {p50, p90, p95, p99} of single
-        images from encoded bytes to probabilities on one thread, ``throughput`` (images/s of whole
-        batches, reading included) on ``threads`` threads, ``model_bytes``, ``peak_rss_mb`` of this process,
-        ``recipe``, ``versions``, ``cpu``.
+    The figures are ``task``, those of ``classification_metrics`` or ``regression_metrics``, ``latency_ms`` {p50,
+    p90, p95, p99} of single images from encoded bytes to the answer on one thread, ``throughput`` (images/s of
+    whole batches, reading included) on ``threads`` threads, ``model_bytes``, ``peak_rss_mb`` of this process,
+    ``recipe``, ``versions``, ``cpu``.
+
+    Raises:
+        DatasetError: no image can be read, or there are classes that the model does not know.
     """
     classes = _class_indices(model, dataset, task, indices)
     start = time.perf_counter()
@@ -132,7 +170,8 @@ def evaluate_indices(
     if task.kind == "regression":
         measured = regression_metrics(y, outputs)
     else:
-        measured = classification_metrics(classes[y], outputs, model.class_names)
+        y = classes[y]
+        measured = classification_metrics(y, outputs, model.class_names)
     figures = {
         "task": task.kind,
         **measured,
@@ -145,12 +184,10 @@ def evaluate_indices(
         "versions": model.metadata.versions,
         "cpu": cpu_name(),
     }
-    return figures, extraction.problems
+    return Measurement(figures, extraction.problems, extraction.kept, extraction.X, y, outputs)
 
 
-def _class_indices(
-    model: Model, dataset: Dataset, task: Task, indices: NDArray[np.intp]
-) -> NDArray[np.intp]:
+def _class_indices(model: Model, dataset: Dataset, task: Task, indices: NDArray[np.intp]) -> NDArray[np.intp]:
     """For each class of the task its index in the model, -1 where it has none and none is needed."""
     if task.kind == "regression":
         return np.zeros(0, np.intp)

@@ -100,10 +100,8 @@ class FeatureStore:
                 if self.job.progress:
                     self.job.progress(f"features of {recipe.name}", len(kept) + len(problems), chunks[-1][1])
         wanted = np.isin(kept, self.order[:n])
-        rows = X[: len(kept)]
-        return Extraction(
-            rows if wanted.all() else rows[wanted], np.array(kept, np.intp)[wanted], problems
-        )
+        found = X[: len(kept)]
+        return Extraction(found if wanted.all() else found[wanted], np.array(kept, np.intp)[wanted], problems)
 
     def _chunks(self, n: int) -> list[tuple[int, int]]:
         last = min(-(-n // CHUNK) * CHUNK, len(self.order))

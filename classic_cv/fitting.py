@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from classic_cv.artifact import Metadata
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
 from classic_cv.errors import ArtifactError, DatasetError, ParameterError
-from classic_cv.evaluation import evaluate_indices, skipped_images
+from classic_cv.evaluation import measure, skipped_images
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.fitting import TrainingSet, fit_head
@@ -84,6 +84,7 @@ def fit(
     max_bad: float = MAX_BAD,
     time_limit: float = TIME_LIMIT,
     latency_limit: float | None = None,
+    insight: bool = False,
     progress: Progress | None = None,
     on_entry: Callable[[dict[str, Any]], None] | None = None,
     started: float | None = None,
@@ -106,6 +107,8 @@ def fit(
         time_limit: seconds that a search may take, from reading to the figures on the test part.
         latency_limit: milliseconds that the 95th percentile of single images, encoded bytes to label on one
             thread, may take.
+        insight: also find what a report shows, after the fit and outside the time limit: ``groups`` and ``easier``
+            in the report, and the worst mistakes in ``model.mistakes``.
         progress: called with (task, done, total).
         on_entry: called with each entry of the search's leaderboard as it is measured.
         started: ``time.perf_counter()`` from which the time limit counts; now by default.
@@ -143,7 +146,7 @@ def fit(
         if latency_limit is not None:
             check_latency(model, job, latency_limit)
     fit_seconds = time.perf_counter() - started
-    model.report = _report(model, job, extraction, fit_seconds)
+    model.report = _report(model, job, extraction, fit_seconds, insight)
     if summary is not None:
         model.report["search"] = summary
     return model
@@ -173,17 +176,13 @@ def make_job(
     started = time.perf_counter() if started is None else started
     dataset = load_dataset(data, target=target)
     decided = make_task(dataset, task, positive)
-    split = make_split(
-        dataset, test_fraction=test_fraction, seed=seed, stratify=strata_of(dataset, decided)
-    )
+    split = make_split(dataset, test_fraction=test_fraction, seed=seed, stratify=strata_of(dataset, decided))
     if decided.kind == "classification":
         check_fittable(dataset, split)
     train = np.sort(np.concatenate([split.train, split.val]))
     if len(train) < 2:
         raise DatasetError(f"{dataset.path}: {len(train)} training images: expected at least 2")
-    return Job(
-        dataset, split, decided, train, seed, test_fraction, max_bad, jobs, started, progress
-    )
+    return Job(dataset, split, decided, train, seed, test_fraction, max_bad, jobs, started, progress)
 
 
 def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -> tuple[Model, Extraction]:
@@ -199,13 +198,16 @@ def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -
     featurizer = fit_featurizer(recipe, job.dataset, job.train)
     if extraction is None:
         indices = job.training_indices(recipe)
-        extraction = extract(
-            job.dataset, indices, featurizer, job.jobs, job.progress, "training features"
-        )
+        extraction = extract(job.dataset, indices, featurizer, job.jobs, job.progress, "training features")
     check_bad(skipped_images(job.dataset, job.split, extraction.problems), len(job.dataset), job.max_bad)
     names, y = learned_targets(job, extraction.kept)
     training = TrainingSet(
-        extraction.X, y, fold_groups(job.split, extraction.kept), featurizer.group_widths, job.task.kind, job.seed
+        extraction.X,
+        y,
+        fold_groups(job.split, extraction.kept),
+        featurizer.group_widths,
+        job.task.kind,
+        job.seed,
     )
     stack = fit_head(recipe.head, training, job.progress)
     # The model keeps the recipe with every choice filled in: fitted again, it gives the same model.
@@ -332,13 +334,20 @@ def _class_notes(model: Model, job: Job) -> list[str]:
     return [f"left out, no training image can be read: class {name!r}" for name in unread]
 
 
-def _report(model: Model, job: Job, extraction: Extraction, fit_seconds: float) -> dict[str, Any]:
+def _report(
+    model: Model, job: Job, extraction: Extraction, fit_seconds: float, insight: bool
+) -> dict[str, Any]:
     """Everything that ``fit`` tells: the data, the choices, the figures on the test part."""
+    from classic_cv.insight import Refits, worst_mistakes
+
     dataset, split = job.dataset, job.split
     evaluation, undecodable = None, extraction.problems
     if len(split.test):
-        evaluation, problems = evaluate_indices(model, dataset, job.task, split.test, job.jobs, job.progress)
-        undecodable = [*undecodable, *problems]
+        measured = measure(model, dataset, job.task, split.test, job.jobs, job.progress)
+        evaluation, undecodable = measured.figures, [*undecodable, *measured.problems]
+        if insight:
+            model.mistakes = worst_mistakes(model, dataset, job.task, measured.kept, measured.outputs)
+    refits = Refits(job, model.recipe)
     return {
         "data": dataset.name,
         "task": job.task.kind,
@@ -363,6 +372,7 @@ def _report(model: Model, job: Job, extraction: Extraction, fit_seconds: float) 
             *split.notes,
             *_class_notes(model, job),
         ],
+        **(refits.run() if insight and refits.possible() else {}),
     }
 
 

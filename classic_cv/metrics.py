@@ -15,7 +15,8 @@ N_BINS = 15
 
 def _bins(probabilities: NDArray[np.floating[Any]], n_bins: int) -> NDArray[np.intp]:
     """The bin of equal width that each image's top-1 confidence falls in."""
-    return np.minimum((probabilities.max(axis=1) * n_bins).astype(np.intp), n_bins - 1)
+    bins: NDArray[np.intp] = np.minimum((probabilities.max(axis=1) * n_bins).astype(np.intp), n_bins - 1)
+    return bins
 
 
 def expected_calibration_error(
@@ -77,7 +78,7 @@ def reliability(
     return rows
 
 
-def _class_figures(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
+def _class_figures(true: NDArray[Any], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.float64]:
     """Balanced accuracy and macro F1 over the classes that occur among ``true``."""
     support = np.bincount(true, minlength=n_classes)
     called = np.bincount(predicted, minlength=n_classes)
@@ -129,7 +130,8 @@ def classification_metrics(
     Returns:
         ``n, accuracy, balanced_accuracy, macro_f1, log_loss, ece`` with 95 % intervals (``accuracy_ci95``, by
         Wilson; the others, but for the calibration error, by bootstrap over images), ``ece_noise`` (what
-        perfect calibration would show), ``reliability, per_class, confusion``. Macro averages are over the classes that occur among ``y``; ``confusion[true][predicted]`` counts.
+        perfect calibration would show), ``reliability, per_class, confusion``. Macro averages are over the
+        classes that occur among ``y``; ``confusion[true][predicted]`` counts.
     """
     from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 

@@ -47,6 +47,7 @@ class Model:
         class_names: names of the classes, in the order of scores and probabilities; empty for a regression.
         metadata: seed, split fingerprint, choices made while fitting, versions.
         report: figures that ``fit`` measured; None for a loaded model.
+        mistakes: the worst mistakes on the test part, where ``fit`` was asked for insight.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Model:
         self.calibrator = calibrator
         self.metadata = metadata
         self.report: dict[str, Any] | None = None
+        self.mistakes: list[Any] = []
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -69,7 +69,9 @@ class LinearSVMSettings(
     gamma: Literal["auto"] | Positive = "auto"
 
 
-class RBFSVMSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svm"):
+class RBFSVMSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svm"
+):
     """A support vector machine with the exact RBF kernel: for some thousands of images at most."""
 
     C: Literal["auto"] | Positive = "auto"
@@ -90,7 +92,9 @@ class LinearSVRSettings(
     kernel_map: Literal["none", "hellinger"] = "none"
 
 
-class RBFSVRSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svr"):
+class RBFSVRSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svr"
+):
     """Support vector regression with the exact RBF kernel; ``epsilon`` is in standard deviations of the target."""
 
     C: Literal["auto"] | Positive = "auto"
@@ -281,7 +285,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         metadata, _ = read_file(path)
         return parse_recipe(metadata.recipe, name=metadata.recipe_name, source=str(path))
     if path.suffix != ".toml":
-        raise RecipeError(f"no recipe {text!r}: give auto, one of {', '.join(known)}, or the path of a .toml or model file")
+        raise RecipeError(
+            f"no recipe {text!r}: give auto, one of {', '.join(known)}, or the path of a .toml or model file"
+        )
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,11 +16,27 @@ from classic_cv.extraction import Progress
 Prediction = Mapping[str, Any]
 
 
+class Live:
+    """What is shown on standard error while work goes on: bars on a terminal, the leaderboard anywhere."""
+
+    def __init__(self, progress: Progress | None, line: Callable[[str], None]) -> None:
+        self.progress = progress
+        self._line = line
+        self._headed = False
+
+    def entry(self, entry: Mapping[str, Any]) -> None:
+        """A candidate of the search, as soon as it is measured."""
+        if not self._headed:
+            self._line(LEADERBOARD_HEADER)
+            self._headed = True
+        self._line(leaderboard_line(entry))
+
+
 @contextlib.contextmanager
-def progress_bars() -> Iterator[Progress | None]:
-    """A progress callback that draws bars on standard error; None when that is not a terminal."""
+def live() -> Iterator[Live]:
+    """Bars and lines on standard error; bars only where that is a terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield Live(None, lambda line: print(line, file=sys.stderr, flush=True))
         return
     from rich.console import Console
     from rich.progress import Progress as Bars
@@ -31,9 +48,91 @@ def progress_bars() -> Iterator[Progress | None]:
         def update(task: str, done: int, total: int) -> None:
             if task not in tasks:
                 tasks[task] = bars.add_task(task, total=total)
-            bars.update(tasks[task], completed=done, total=total)
+            # A search has many tasks: those that are done make room.
+            bars.update(tasks[task], completed=done, total=total, visible=done < total)
 
-        yield update
+        yield Live(update, lambda line: bars.console.print(line, markup=False, highlight=False))
+
+
+LEADERBOARD_COLUMNS = ("recipe", "size", "score", "95 % interval", "images", "seconds", "ms", "p95", "KiB")
+LEADERBOARD_FORMAT = "{:32} {:>5} {:>8} {:>16} {:>7} {:>8} {:>7} {:>7} {:>7}"
+LEADERBOARD_HEADER = LEADERBOARD_FORMAT.format(*LEADERBOARD_COLUMNS)
+
+
+def leaderboard_line(entry: Mapping[str, Any]) -> str:
+    """One candidate: recipe, size, score, interval, images compared on, seconds, ms per image, p95, KiB."""
+    return LEADERBOARD_FORMAT.format(*leaderboard_cells(entry))
+
+
+def leaderboard_cells(entry: Mapping[str, Any]) -> list[str]:
+    """The cells of one candidate, in the order of ``LEADERBOARD_COLUMNS``."""
+    size = entry["size"]
+    shape = str(size) if isinstance(size, int) else "x".join(map(str, size))
+    score = interval = seconds = "-"
+    if entry["score"] is not None:
+        # An error in the target's unit may be any number, an accuracy is at most 1.
+        regression = entry["score_name"] == "mean absolute error"
+        low, high = entry["score_ci95"]
+        score = f"{entry['score']:.3f}" if regression else percent(entry["score"])
+        interval = f"{low:.3f} to {high:.3f}" if regression else f"{100 * low:.1f} to {percent(high)}"
+        seconds = f"{entry['fit_seconds']:.1f}"
+    return [
+        entry["recipe"],
+        shape,
+        score,
+        interval,
+        str(entry["n_images"]),
+        seconds,
+        f"{entry['ms_per_image']:.2f}",
+        f"{entry['p95_ms']:.2f}",
+        f"{entry['model_bytes'] / 1024:.0f}",
+    ]
+
+
+def leaderboard_text(search: Mapping[str, Any], most: int = 12) -> str:
+    """The best of a search as a table, with why it ended."""
+    entries = search["leaderboard"]
+    measured = [entry for entry in entries if entry["score"] is not None]
+    shown = [entry for i, entry in enumerate(measured) if i < most or entry["status"] == "floor"]
+    rows = [[*leaderboard_cells(entry), entry["status"]] for entry in shown]
+    limit = search["latency_limit_ms"]
+    kept = f", at most {limit:g} ms (p95)" if limit is not None else ""
+    return (
+        f"search by {search['scoring']} on training images{kept}: {len(measured)} of {len(entries)} candidates "
+        f"measured, ended by: {search['stopped']}\n" + table([*LEADERBOARD_COLUMNS, "status"], rows)
+    )
+
+
+def reproduce_command(data: Any, model: Any, flags: Mapping[str, str | None]) -> str:
+    """The command that fits the recipe in a model file again."""
+    words = ["classic-cv", "fit", str(data), "--recipe", str(model), "--out", "again.safetensors"]
+    for name, value in flags.items():
+        if value is not None:
+            words += [f"--{name}", value]
+    return shlex.join(words)
+
+
+def evaluation_page(figures: Mapping[str, Any], model: Any, path: str) -> dict[str, Any]:
+    """The data of an evaluation's HTML report."""
+    part = figures["split"]
+    counts = {name: {part: c["n"]} for name, c in figures.get("per_class", {}).items()}
+    return {
+        "title": f"{figures['data']}: evaluation on the {part} part",
+        "task": figures["task"],
+        "data": figures["data"],
+        "recipe": figures["recipe"],
+        "classes": len(model.class_names),
+        "n_train": model.metadata.n_train,
+        "seed": model.metadata.seed,
+        "split_sha256": figures["split_sha256"],
+        "model": path,
+        "notes": figures["notes"],
+        "skipped": figures["skipped"],
+        "test": {**figures, "part": part},
+        "class_counts": {name: {"train": 0, "test": c[part]} for name, c in counts.items()},
+        "groups": figures.get("groups") or {},
+        "recipe_toml": model.recipe.to_toml(),
+    }
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -78,19 +177,42 @@ def demo_text(summary: Mapping[str, Any]) -> str:
 
 def figures_text(figures: Mapping[str, Any]) -> str:
     """The figures of one evaluation."""
-    latency = figures["latency_ms"]
-    lines = [
+    return "\n".join([*_quality_lines(figures), *_cost_lines(figures)])
+
+
+def _quality_lines(figures: Mapping[str, Any]) -> list[str]:
+    if figures["task"] == "regression":
+        names = {"mae": "mean abs. error", "rmse": "rms error", "r2": "R2"}
+        return [_number_line(label, figures[key], figures[f"{key}_ci95"]) for key, label in names.items()]
+    return [
         f"accuracy           {accuracy_text(figures)}",
-        f"balanced accuracy  {percent(figures['balanced_accuracy'])}",
-        f"macro F1           {percent(figures['macro_f1'])}",
-        f"log loss           {figures['log_loss']:.3f}",
-        f"calibration error  {figures['ece']:.3f} (ECE, 15 bins)",
+        f"balanced accuracy  {percent(figures['balanced_accuracy'])}{_ci(figures['balanced_accuracy_ci95'], 100)}",
+        f"macro F1           {percent(figures['macro_f1'])}{_ci(figures['macro_f1_ci95'], 100)}",
+        f"log loss           {figures['log_loss']:.3f}{_ci(figures['log_loss_ci95'], 1)}",
+        f"calibration error  {figures['ece']:.3f} (ECE, 15 bins; perfect calibration would show "
+        f"{figures['ece_noise']:.3f} on so few images)",
+    ]
+
+
+def _ci(interval: Sequence[float], unit: float) -> str:
+    low, high = (unit * value for value in interval)
+    return f" ({low:.1f} to {high:.1f})" if unit == 100 else f" ({low:.3f} to {high:.3f})"
+
+
+def _number_line(label: str, value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None or interval is None:
+        return f"{label:19}-"
+    return f"{label:19}{value:.4g} (95 % interval {interval[0]:.4g} to {interval[1]:.4g})"
+
+
+def _cost_lines(figures: Mapping[str, Any]) -> list[str]:
+    latency = figures["latency_ms"]
+    return [
         f"latency            {latency['p50']:.2f} ms median, {latency['p95']:.2f} ms p95 "
         "(encoded bytes to label, one image, one thread)",
         f"throughput         {figures['throughput']:.0f} images/s on {figures['threads']} threads",
         f"model              {figures['model_bytes'] / 1024:.0f} KiB, peak memory {figures['peak_rss_mb']:.0f} MB",
     ]
-    return "\n".join(lines)
 
 
 def per_class_text(figures: Mapping[str, Any], most: int = 40) -> str:
@@ -134,19 +256,17 @@ def notes_text(notes: Sequence[str]) -> str:
 
 def fit_text(report: Mapping[str, Any]) -> str:
     """What ``fit`` tells."""
-    choices = report["fit"]
-    chosen = ""
-    if choices:
-        error = choices["cv_standard_error"]
-        chosen = (
-            f"\ncross-validation   {percent(choices['cv_accuracy'])} +- {100 * error:.1f} (standard error, "
-            f"{choices['n_splits']} folds of the training part), C = {choices['C']:g}"
-        )
     test = report["test"]
+    what = (
+        f"{report['classes']} classes"
+        if report["task"] == "classification"
+        else f"{report['target']}, a number"
+    )
     parts = [
-        f"data               {report['data']}: {report['classes']} classes, {report['n_train']} training and "
+        leaderboard_text(report["search"]) if "search" in report else "",
+        f"data               {report['data']}: {what}, {report['n_train']} training and "
         f"{test['n'] if test else 0} test images",
-        f"recipe             {report['recipe']}, fitted in {report['fit_seconds']:.1f} s{chosen}",
+        f"recipe             {report['recipe']}, fitted in {report['fit_seconds']:.1f} s{choice_text(report['fit'])}",
         "",
         f"on the test part:\n{figures_text(test)}" if test else "no test part: nothing was measured",
         "",
@@ -154,19 +274,34 @@ def fit_text(report: Mapping[str, Any]) -> str:
         notes_text(report["notes"]),
         ignored_text(report),
         skipped_text(report["skipped"]),
+        f"the recipe:\n\n{report['recipe_toml']}" if "search" in report else "",
+        f"the same model again: {report['reproduce']}" if report.get("reproduce") else "",
         f"wrote {report['model']}" if report["model"] else "",
     ]
-    return "\n".join(part for index, part in enumerate(parts) if part or index in (2, 4))
+    return "\n".join(part for index, part in enumerate(parts) if part or index in (3, 5))
+
+
+def choice_text(choices: Mapping[str, Any]) -> str:
+    """How the head's values were chosen; empty when nothing was."""
+    if not choices:
+        return ""
+    error = choices["cv_standard_error"]
+    folds = f"{choices['n_splits']} folds of {choices['n_rows']} training images"
+    if "cv_mae" in choices:
+        score = f"mean absolute error {choices['cv_mae']:.4g} +- {error:.2g}"
+    else:
+        score = f"{percent(choices['cv_accuracy'])} +- {100 * error:.1f}"
+    return f"\ncross-validation   {score} (standard error, {folds}), {_chosen(choices)}"
 
 
 def evaluate_text(figures: Mapping[str, Any]) -> str:
     """What ``evaluate`` tells."""
     same = "the split that the model was fitted on" if figures["same_split"] else "not the split of the fit"
     parts = [
-        f"{figures['recipe']} on the {figures['split']} part of {figures['data']}",
+        f"{figures['recipe']} on the {figures['split']} part of {figures['data']} ({figures['n']} images)",
         figures_text(figures),
         f"split              {figures['split_sha256'][:16]}… ({same})",
-        per_class_text(figures),
+        per_class_text(figures) if figures["task"] == "classification" else "",
         notes_text(figures["notes"]),
         skipped_text(figures["skipped"]),
     ]
@@ -176,6 +311,10 @@ def evaluate_text(figures: Mapping[str, Any]) -> str:
 def recipes_text(entries: Sequence[Mapping[str, str]]) -> str:
     """The shelf, a line per recipe."""
     return table(["recipe", "description"], [[entry["name"], entry["description"]] for entry in entries])
+
+
+def _chosen(choices: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {choices[name]:g}" for name in ("C", "gamma", "epsilon") if name in choices)
 
 
 def show_text(summary: Mapping[str, Any]) -> str:
@@ -193,11 +332,15 @@ def show_text(summary: Mapping[str, Any]) -> str:
     lines += [
         "head      " + ", ".join(f"{k} = {v}" for k, v in recipe["head"].items()),
         *(
-            [f"chosen    C = {summary['fit']['C']:g} by {summary['fit']['n_splits']}-fold cross-validation"]
+            [f"chosen    by {summary['fit']['n_splits']}-fold cross-validation: " + _chosen(summary["fit"])]
             if summary["fit"]
             else []
         ),
-        f"classes   {len(summary['class_names'])}: " + ", ".join(summary["class_names"]),
+        (
+            f"classes   {len(summary['class_names'])}: " + ", ".join(summary["class_names"])
+            if summary["task"] == "classification"
+            else f"predicts  {summary['target']}, a number"
+        ),
         f"fitted    on {summary['n_train']} images, {summary['n_features']} features, seed {summary['seed']}",
         f"split     {summary['split_sha256']}",
         "versions  " + ", ".join(f"{k} {v}" for k, v in summary["versions"].items()),
@@ -206,21 +349,30 @@ def show_text(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def predictions_writer(style: str, top: int) -> Callable[[Prediction], None]:
+def predictions_writer(style: str, top: int, task: str = "classification") -> Callable[[Prediction], None]:
     """A function that prints one prediction to standard output as ``table``, ``csv``, ``jsonl`` or not at all."""
     if style == "jsonl":
         return lambda prediction: print(json.dumps(prediction, ensure_ascii=False))
     if style == "csv":
-        return _csv_writer(top)
+        return _csv_writer(top) if task == "classification" else _csv_numbers()
     if style == "table":
         return lambda prediction: print(prediction_line(prediction))
     return lambda prediction: None
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """``rose.jpg  rose 93.1 %  tulip 4.0 %``."""
+    """``rose.jpg  rose 93.1 %  tulip 4.0 %``, or ``cells.png  152.3``."""
+    if "value" in prediction:
+        return f"{prediction['path']}  {prediction['value']:.6g}"
     ranked = "  ".join(f"{entry['label']} {percent(entry['probability'])}" for entry in prediction["top"])
     return f"{prediction['path']}  {ranked}"
+
+
+def _csv_numbers() -> Callable[[Prediction], None]:
+    """One row per image: path, value."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "value"])
+    return lambda prediction: writer.writerow([prediction["path"], f"{prediction['value']:.6g}"])
 
 
 def _csv_writer(top: int) -> Callable[[Prediction], None]:

@@ -80,7 +80,7 @@ class Measured(NamedTuple):
 
     Attributes:
         n: images that it was compared on.
-        index: dataset indices of the held-out images.
+        items: dataset indices of the held-out images.
         loss: what each of them costs: 0 or 1, or the absolute error.
         weight: of each in the score, summing to 1.
         settings: the head with its choices.
@@ -89,7 +89,7 @@ class Measured(NamedTuple):
     """
 
     n: int
-    index: NDArray[np.intp]
+    items: NDArray[np.intp]
     loss: NDArray[np.float64]
     weight: NDArray[np.float64]
     settings: Any
@@ -211,7 +211,9 @@ class _Search:
 
     def _floors(self) -> None:
         for recipe in floor_recipes(self.job.task.kind):
-            candidate = Candidate(recipe, shadow_of(self.job, self.store.featurizer(recipe), recipe), floor=True)
+            candidate = Candidate(
+                recipe, shadow_of(self.job, self.store.featurizer(recipe), recipe), floor=True
+            )
             self.candidates.append(candidate)
             if self._can_compare():
                 # On all images where that is cheap: these figures stand beside the winner's.
@@ -226,7 +228,9 @@ class _Search:
         for recipe in recipes:
             if recipe.name in known:
                 continue
-            shadow = shadow_of(self.job, self.store.featurizer(recipe), recipe, exact=self.latency_limit is not None)
+            shadow = shadow_of(
+                self.job, self.store.featurizer(recipe), recipe, exact=self.latency_limit is not None
+            )
             candidate = Candidate(recipe, shadow, parent=parent)
             if self.latency_limit is not None and shadow.p95_ms > self.latency_limit:
                 candidate.status = "over the latency limit"
@@ -253,7 +257,9 @@ class _Search:
         parents = self._ranking(n)[:EXPANDED]
         labels: list[str] | None = None
         for parent in parents:
-            variants = [v for v in head_variants(parent.recipe, self.n) if labels is None or head_label(v.head) in labels]
+            variants = head_variants(parent.recipe, self.n)
+            if labels is not None:
+                variants = [variant for variant in variants if head_label(variant.head) in labels]
             family = [parent, *self._add(variants, parent)]
             for candidate in family:
                 self._try(candidate, n)
@@ -332,7 +338,8 @@ class _Search:
         ranking = self._ranking()
         ms = ranking[0].shadow.ms if ranking else 1.0
         after = OVERHEAD + 1.2 * (n_test * ms * self.extraction_speed + 200 * ms) / 1e3
-        return self.job.started + self.time_limit - after - time.perf_counter()
+        left: float = self.job.started + self.time_limit - after - time.perf_counter()
+        return left
 
     def _extraction_seconds(self, candidate: Candidate, n: int) -> float:
         missing = self.store.missing(candidate.recipe, n)
@@ -358,7 +365,9 @@ class _Search:
         """Seconds of the final fit on n images: calibration's cross-validation and the fit itself."""
         features = self._extraction_seconds(candidate, n)
         if not candidate.rungs:
-            return CAUTION * (features + 3 * self.cost_per_value * n * self._problems() * candidate.shadow.n_features)
+            return CAUTION * (
+                features + 3 * self.cost_per_value * n * self._problems() * candidate.shadow.n_features
+            )
         last = candidate.last
         # One value of C at one fold: rows of that fold's training part, a warm start at most times.
         one = last.cv_seconds / max(last.fits, 0.1) / 2
@@ -453,6 +462,7 @@ class _Search:
             "size": candidate.recipe.image.size,
             "head": head_label(candidate.recipe.head),
             "score": None,
+            "score_name": self._scoring(),
             "score_ci95": None,
             "n_images": 0,
             "n_rows": 0,
@@ -548,15 +558,13 @@ def _measured(
         if training.unequal:
             counts = np.bincount(y)
             weight = 1 / (counts[y] * (counts > 0).sum())
-    return Measured(
-        n, extraction.kept[choice.rows], loss, weight, choice.settings, seconds, cv_seconds, fits
-    )
+    return Measured(n, extraction.kept[choice.rows], loss, weight, choice.settings, seconds, cv_seconds, fits)
 
 
 def _is_behind(candidate: Candidate, best: Candidate) -> bool:
     """Whether the paired difference to the best is more than ``BEHIND`` standard errors."""
     mine, other = candidate.last, best.last
-    _, left, right = np.intersect1d(mine.index, other.index, return_indices=True)
+    _, left, right = np.intersect1d(mine.items, other.items, return_indices=True)
     if len(left) < 2:
         return False
     lead = (mine.loss[left] - other.loss[right]) * mine.weight[left] * len(left)

@@ -39,7 +39,9 @@ class Shadow(NamedTuple):
 def shadow_of(job: Job, featurizer: Featurizer, recipe: Recipe, exact: bool = False) -> Shadow:
     """Measure a recipe's model on training images, with a head of zeros: its time does not depend on its values."""
     model = shadow_model(job, featurizer, recipe)
-    indices = job.train[np.linspace(0, len(job.train) - 1, min(MANY if exact else FEW, len(job.train))).astype(int)]
+    indices = job.train[
+        np.linspace(0, len(job.train) - 1, min(MANY if exact else FEW, len(job.train))).astype(int)
+    ]
     try:
         latency = single_image_latency(model, job.dataset, indices)
     except ImageError:

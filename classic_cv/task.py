@@ -59,7 +59,9 @@ def make_task(dataset: Dataset, task: TaskName = "auto", positive: str | None = 
     measured = dataset.numeric is not None and distinct > MAX_NUMERIC_CLASSES
     if positive is not None:
         if task == "regression":
-            raise DatasetError("a positive class makes a classification: give --positive or --task regression")
+            raise DatasetError(
+                "a positive class makes a classification: give --positive or --task regression"
+            )
         return _one_against_rest(dataset, positive)
     if task == "regression" or (task == "auto" and measured):
         if numeric is None:

@@ -324,7 +324,9 @@ def _choose_regression(
     progress: Progress | None,
 ) -> Choice:
     exact = isinstance(settings, RBFSVRSettings)
-    gammas = _values(settings.gamma, effort.gammas, REGRESSION_GAMMAS) if exact else None
+    gammas = None
+    if isinstance(settings, RBFSVRSettings):
+        gammas = _values(settings.gamma, effort.gammas, REGRESSION_GAMMAS)
     limit = effort.max_samples or len(training.y)
     found: RegressionCrossValidation = cross_validate_regression(
         "rbf" if exact else "linear",
@@ -368,15 +370,17 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
     calibrator = None
     if training.task == "classification":
         if chosen is None:
-            rows, scores, y = np.arange(len(X)), head.decision_function(X), training.y
+            scores, y = head.decision_function(X), training.y
         else:
-            rows, scores, y = chosen.rows, chosen.scores, chosen.y
+            scores, y = chosen.scores, chosen.y
         weight = class_weight_of(resolved, training)
         calibrator = Calibrator().fit(scores, y, balanced=weight == "balanced")
     if isinstance(head, LinearSVM) and not any(isinstance(step, Nystroem) for step in maps):
         head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, prepared.mean, prepared.scale)
     if isinstance(head, LinearSVR):
-        coef, intercept = fold_scaler(head.coef_[None], np.zeros(1, np.float32), prepared.mean, prepared.scale)
+        coef, intercept = fold_scaler(
+            head.coef_[None], np.zeros(1, np.float32), prepared.mean, prepared.scale
+        )
         head.coef_, head.intercept_ = coef[0], head.intercept_ + intercept.astype(np.float64)
     return FittedStack(head, calibrator, chosen.summary if chosen else {}, resolved, maps)
 
@@ -401,16 +405,17 @@ def _fit(
 ) -> tuple[Any, Features]:
     """The head fitted on all rows, with the maps that it needs appended to ``maps``, and what it was fitted on."""
     X, y = prepared.X, training.y
+    chosen: Any = settings  # nothing in it is "auto" any more
     if isinstance(settings, LinearSVRSettings):
-        return LinearSVR(settings.C, settings.epsilon).fit(X, y), X
+        return LinearSVR(chosen.C, chosen.epsilon).fit(X, y), X
     if isinstance(settings, LinearSVMSettings):
         if "rbf" in settings.kernel_map:
-            nystroem = Nystroem(settings.n_components, settings.gamma, training.seed).fit(X)
+            nystroem = Nystroem(settings.n_components, chosen.gamma, training.seed).fit(X)
             maps += [Scaler().learn(prepared.mean, prepared.scale), nystroem]
             X = nystroem.transform(X)
-        return LinearSVM(settings.C, class_weight_of(settings, training)).fit(X, y), X
+        return LinearSVM(chosen.C, class_weight_of(settings, training)).fit(X, y), X
     maps.append(Scaler().learn(prepared.mean, prepared.scale))
     if isinstance(settings, RBFSVMSettings):
         weight = class_weight_of(settings, training)
-        return RBFSVM(settings.C, settings.gamma, weight).fit(X, y), X
-    return RBFSVR(settings.C, settings.gamma, settings.epsilon).fit(X, y), X
+        return RBFSVM(chosen.C, chosen.gamma, weight).fit(X, y), X
+    return RBFSVR(chosen.C, chosen.gamma, chosen.epsilon).fit(X, y), X
