@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from classic_cv.artifact import Metadata
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
-from classic_cv.errors import ArtifactError, DatasetError, ParameterError
-from classic_cv.evaluation import measure, skipped_images
+from classic_cv.errors import ArtifactError, DatasetError, ImageError, ParameterError
+from classic_cv.evaluation import LATENCY_IMAGES, measure, single_image_latency, skipped_images
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.fitting import TrainingSet, fit_head
+from classic_cv.images import to_picture
 from classic_cv.model import Model
 from classic_cv.recipe import AUTO, Recipe, load_recipe
 from classic_cv.subset import nested_order
@@ -237,9 +238,8 @@ def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
         LatencyError: the 95th percentile is above ``limit``.
     """
     from classic_cv.errors import LatencyError
-    from classic_cv.evaluation import single_image_latency
 
-    latency = single_image_latency(model, job.dataset, job.train)
+    latency = training_latency(model, job, LATENCY_IMAGES)
     if latency["p95"] > limit:
         raise LatencyError(
             f"{model.recipe.name} takes {latency['p95']:.2f} ms (95th percentile, encoded bytes to label, one "
@@ -247,6 +247,32 @@ def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
             "fewer features, or --recipe auto"
         )
     return latency
+
+
+def training_latency(model: Model, job: Job, most: int) -> dict[str, float]:
+    """Percentiles in ms of single images, on at most ``most`` training images; unreadable ones are left out.
+
+    Raises:
+        ImageError: none of them can be read.
+    """
+    indices = job.train[np.linspace(0, len(job.train) - 1, min(most, len(job.train))).astype(np.intp)]
+    try:
+        return single_image_latency(model, job.dataset, indices)
+    except ImageError:
+        return single_image_latency(model, job.dataset, _readable(job.dataset, indices))
+
+
+def _readable(dataset: Dataset, indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    kept = []
+    for index in indices.tolist():
+        try:
+            to_picture(dataset.read(index), source=dataset.names[index])
+        except ImageError:
+            continue
+        kept.append(index)
+    if not kept:
+        raise ImageError(dataset.name, f"none of {len(indices)} sampled training images can be read")
+    return np.array(kept, np.intp)
 
 
 def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) -> Featurizer:

@@ -8,11 +8,9 @@ import msgspec
 import numpy as np
 
 from classic_cv.artifact import Metadata
-from classic_cv.errors import ImageError
 from classic_cv.estimator import Estimator
-from classic_cv.evaluation import single_image_latency
 from classic_cv.featurizer import Featurizer
-from classic_cv.fitting import Job
+from classic_cv.fitting import Job, training_latency
 from classic_cv.heads.kernel_map import AdditiveMap, Nystroem
 from classic_cv.heads.scaler import Scaler
 from classic_cv.heads.stack import unfitted_stack
@@ -39,29 +37,8 @@ class Shadow(NamedTuple):
 def shadow_of(job: Job, featurizer: Featurizer, recipe: Recipe, exact: bool = False) -> Shadow:
     """Measure a recipe's model on training images, with a head of zeros: its time does not depend on its values."""
     model = shadow_model(job, featurizer, recipe)
-    indices = job.train[
-        np.linspace(0, len(job.train) - 1, min(MANY if exact else FEW, len(job.train))).astype(int)
-    ]
-    try:
-        latency = single_image_latency(model, job.dataset, indices)
-    except ImageError:
-        latency = single_image_latency(model, job.dataset, _readable(job, indices))
+    latency = training_latency(model, job, MANY if exact else FEW)
     return Shadow(latency["p50"], latency["p95"], len(model.to_bytes()), *_widths(model))
-
-
-def _readable(job: Job, indices: Any) -> Any:
-    from classic_cv.images import to_picture
-
-    kept = []
-    for index in indices.tolist():
-        try:
-            to_picture(job.dataset.read(index), source=job.dataset.names[index])
-        except ImageError:
-            continue
-        kept.append(index)
-    if not kept:
-        raise ImageError(job.dataset.name, f"none of {len(indices)} sampled training images can be read")
-    return np.array(kept, np.intp)
 
 
 def shadow_model(job: Job, featurizer: Featurizer, recipe: Recipe) -> Model:

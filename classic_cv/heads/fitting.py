@@ -60,6 +60,11 @@ CALIBRATION_FOLDS = 2
 
 MANY_ROWS = 5000
 
+CALIBRATION_SPLITS = 10
+"""Folds for calibration where there are few rows: models fitted on nearly all of them are as sure as the final one."""
+
+FEW_ROWS = 2000
+
 
 @dataclass
 class TrainingSet:
@@ -359,20 +364,25 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
         return FittedStack(dummy.fit(training.X, training.y), None, {}, settings)
     prepared = _prepare(settings, training)
     training.X = prepared.X
-    chosen = None
+    chosen = held_out = None
     if can_cross_validate(training.y, training.groups, training.task):
-        chosen = _choose(settings, prepared, training, _final_effort(settings, training), progress)
+        chosen = held_out = _choose(settings, prepared, training, _final_effort(settings, training), progress)
         resolved: Any = chosen.settings
+        if training.task == "classification" and _is_open(settings):
+            # What calibration sees depends on the values chosen, not on how: the recipe with these values filled
+            # in gives the same model.
+            effort = _final_effort(resolved, training)
+            held_out = _choose(resolved, prepared, training, effort, progress)
     else:
         resolved = _without_choice(settings)
     maps: list[Estimator] = list(prepared.maps)
     head, X = _fit(resolved, prepared, maps, training)
     calibrator = None
     if training.task == "classification":
-        if chosen is None:
+        if held_out is None:
             scores, y = head.decision_function(X), training.y
         else:
-            scores, y = chosen.scores, chosen.y
+            scores, y = held_out.scores, held_out.y
         weight = class_weight_of(resolved, training)
         calibrator = Calibrator().fit(scores, y, balanced=weight == "balanced")
     if isinstance(head, LinearSVM) and not any(isinstance(step, Nystroem) for step in maps):
@@ -385,11 +395,17 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
     return FittedStack(head, calibrator, chosen.summary if chosen else {}, resolved, maps)
 
 
+def _is_open(settings: Head) -> bool:
+    return any(getattr(settings, name, None) == "auto" for name in ("C", "gamma", "epsilon"))
+
+
 def _final_effort(settings: Head, training: TrainingSet) -> Effort:
-    """All folds where a value is open or rows are few; with all values given only scores are wanted."""
-    is_open = any(getattr(settings, name, None) == "auto" for name in ("C", "gamma", "epsilon"))
-    many = not is_open and len(training.y) > MANY_ROWS
-    return Effort(n_held_out=CALIBRATION_FOLDS if many else None)
+    """Five folds where a value is open; for calibration alone more of them, or some, as the rows are few or many."""
+    if _is_open(settings):
+        return Effort()
+    if len(training.y) <= FEW_ROWS:
+        return Effort(n_splits=CALIBRATION_SPLITS)
+    return Effort(n_held_out=CALIBRATION_FOLDS if len(training.y) > MANY_ROWS else None)
 
 
 def _without_choice(settings: Any) -> Any:
