@@ -1,9 +1,11 @@
 """Accuracy, time and memory of whole fits: each shelf recipe on each data set, beside a hand-written peer.
 
     python benchmarks/accuracy.py --data flowers17/ --recipe hog-color-lbp --folds 5 --repeats 2
+    python benchmarks/accuracy.py --data flowers17/ --recipe auto --time-limit 5m
 
 Every fit runs as its own process (`classic-cv fit`), so seconds are end to end and memory is its peak.
-`--folds` adds repeated cross-validation of the whole procedure, choice of C included, on the training part.
+`--folds` adds repeated cross-validation of the whole procedure, choice of C included, on the training part; not of
+a search. `--time-limit` and `--latency-limit` are handed to `fit` as they are.
 The peer is what one would write by hand: scikit-image's HOG, an HSV histogram, scikit-learn's LinearSVC.
 """
 
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +28,18 @@ from numpy.typing import NDArray
 
 from classic_cv.dataset import load_dataset, make_split
 from classic_cv.extraction import extract
-from classic_cv.fitting import fit_featurizer, fit_linear_svm, fold_groups
+from classic_cv.fitting import fit_featurizer, fold_groups
+from classic_cv.heads.fitting import TrainingSet, fit_head
 from classic_cv.images import resize, to_picture
-from classic_cv.recipe import LinearSVMSettings, load_recipe
+from classic_cv.recipe import AUTO, DummySettings, load_recipe
 from classic_cv.stats import accuracy_interval
 
 
-def whole_fit(data: Path, recipe: str) -> dict[str, Any]:
-    """Run ``classic-cv fit`` in a process of its own."""
+def whole_fit(data: Path, recipe: str, limits: Sequence[str] = ()) -> dict[str, Any]:
+    """Run ``classic-cv fit`` in a process of its own, with ``limits`` such as ``--time-limit 5m``."""
     with tempfile.TemporaryDirectory() as folder:
         out, report = Path(folder) / "model.safetensors", Path(folder) / "report.json"
-        command = [sys.executable, "-m", "classic_cv", "fit", str(data), "--recipe", recipe]
+        command = [sys.executable, "-m", "classic_cv", "fit", str(data), "--recipe", recipe, *limits]
         start = time.perf_counter()
         process = subprocess.Popen(
             [*command, "--out", str(out), "--json", str(report)], stdout=subprocess.DEVNULL
@@ -46,7 +50,7 @@ def whole_fit(data: Path, recipe: str) -> dict[str, Any]:
             raise SystemExit(f"classic-cv fit {data} --recipe {recipe} failed")
         result = json.loads(report.read_text())
     return {
-        "model": recipe,
+        "model": f"auto: {result['recipe']}" if recipe == AUTO else recipe,
         "accuracy": result["test"]["accuracy"],
         "accuracy_ci95": result["test"]["accuracy_ci95"],
         "ece": result["test"]["ece"],
@@ -102,8 +106,10 @@ def repeated_folds(data: Path, recipe_name: str, folds: int, repeats: int) -> di
     dataset = load_dataset(data)
     split = make_split(dataset)
     train = np.sort(np.concatenate([split.train, split.val]))
+    if recipe_name == AUTO:
+        return {}
     recipe = load_recipe(recipe_name)
-    if not isinstance(recipe.head, LinearSVMSettings):
+    if isinstance(recipe.head, DummySettings):
         return {}
     featurizer = fit_featurizer(recipe, dataset, train)
     extraction = extract(dataset, train, featurizer, jobs=-1)
@@ -115,10 +121,19 @@ def repeated_folds(data: Path, recipe_name: str, folds: int, repeats: int) -> di
     for repeat in range(repeats):
         cut = StratifiedGroupKFold(folds, shuffle=True, random_state=repeat)
         for inside, outside in cut.split(extraction.X, y, groups):
-            fitted = fit_linear_svm(
-                recipe.head, extraction.X[inside], y[inside], groups[inside], featurizer.group_widths, repeat
+            training = TrainingSet(
+                extraction.X[inside],
+                y[inside],
+                groups[inside],
+                featurizer.group_widths,
+                "classification",
+                repeat,
             )
-            accuracies.append(float((fitted.head.predict(extraction.X[outside]) == y[outside]).mean()))
+            fitted = fit_head(recipe.head, training)
+            X: Any = extraction.X[outside]
+            for step in fitted.maps:
+                X = step.transform(X)  # type: ignore[attr-defined]
+            accuracies.append(float((fitted.head.predict(X) == y[outside]).mean()))
     return {"folds_accuracy": float(np.mean(accuracies)), "folds_sd": float(np.std(accuracies, ddof=1))}
 
 
@@ -141,16 +156,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, action="append", required=True, help="a data set; repeatable")
-    parser.add_argument("--recipe", action="append", help="a recipe; repeatable (default: hog-color-lbp)")
+    parser.add_argument(
+        "--recipe", action="append", help="a recipe or auto; repeatable (default: hog-color-lbp)"
+    )
+    parser.add_argument("--time-limit", metavar="TIME", help="of the search of --recipe auto, such as 5m")
+    parser.add_argument("--latency-limit", metavar="TIME", help="only models that keep it, such as 1ms")
     parser.add_argument("--folds", type=int, default=0, help="also cross-validate on the training part")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--peer", action="store_true", help="also the hand-written peer")
     parser.add_argument("--json", type=Path, help="write the rows as JSON")
     arguments = parser.parse_args()
+    given = {"--time-limit": arguments.time_limit, "--latency-limit": arguments.latency_limit}
+    limits = [word for flag, value in given.items() if value is not None for word in (flag, value)]
     rows = []
     for data in arguments.data:
         for recipe in arguments.recipe or ["hog-color-lbp"]:
-            row = whole_fit(data, recipe)
+            row = whole_fit(data, recipe, limits)
             if arguments.folds:
                 row |= repeated_folds(data, recipe, arguments.folds, arguments.repeats)
             rows.append({"data": data.name, **row})

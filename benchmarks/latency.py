@@ -22,14 +22,15 @@ from classic_cv.dataset import load_dataset, make_split
 from classic_cv.fitting import fit
 from classic_cv.images import resize, to_picture
 from classic_cv.model import Model
-from classic_cv.recipe import LinearSVMSettings, Recipe, load_recipe
+from classic_cv.recipe import Recipe, load_recipe
 from classic_cv.timing import cpu_name, latencies_ms, percentiles, thread_limit
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """The same recipe with a fixed C: the latency does not depend on it."""
-    head = LinearSVMSettings(C=0.01) if isinstance(recipe.head, LinearSVMSettings) else recipe.head
-    return msgspec.structs.replace(recipe, head=head)
+    """The same recipe with a fixed C and gamma: the latency does not depend on them."""
+    fixed = {"C": 1.0, "gamma": 0.3}
+    open_ = {name: value for name, value in fixed.items() if getattr(recipe.head, name, None) == "auto"}
+    return msgspec.structs.replace(recipe, head=msgspec.structs.replace(recipe.head, **open_))
 
 
 def encoded_images(data: Path, model: Model, original: bool, most: int) -> list[bytes]:

@@ -22,16 +22,19 @@ if TYPE_CHECKING:
         ClassicCVError,
         DatasetError,
         ImageError,
+        LatencyError,
         NotFittedError,
         ParameterError,
         RecipeError,
     )
     from classic_cv.evaluation import evaluate
-    from classic_cv.features import HOG, LBP, ColorHistogram, ImageProperties
+    from classic_cv.features import HOG, LBP, ColorHistogram, DoGHistogram, ImageProperties
     from classic_cv.features.resize import Resize
     from classic_cv.fitting import fit
     from classic_cv.heads.calibration import Calibrator
+    from classic_cv.heads.rbf_svm import RBFSVM
     from classic_cv.heads.svm import LinearSVM
+    from classic_cv.heads.svr import RBFSVR, LinearSVR
     from classic_cv.images import Picture, decode, read_image
     from classic_cv.model import Model, load
     from classic_cv.recipe import Recipe, load_recipe
@@ -43,16 +46,19 @@ _HOMES = {
         "ClassicCVError",
         "DatasetError",
         "ImageError",
+        "LatencyError",
         "NotFittedError",
         "ParameterError",
         "RecipeError",
     ),
     "classic_cv.evaluation": ("evaluate",),
-    "classic_cv.features": ("HOG", "LBP", "ColorHistogram", "ImageProperties"),
+    "classic_cv.features": ("HOG", "LBP", "ColorHistogram", "DoGHistogram", "ImageProperties"),
     "classic_cv.features.resize": ("Resize",),
     "classic_cv.fitting": ("fit",),
     "classic_cv.heads.calibration": ("Calibrator",),
+    "classic_cv.heads.rbf_svm": ("RBFSVM",),
     "classic_cv.heads.svm": ("LinearSVM",),
+    "classic_cv.heads.svr": ("RBFSVR", "LinearSVR"),
     "classic_cv.images": ("Picture", "decode", "read_image"),
     "classic_cv.model": ("Model", "load"),
     "classic_cv.recipe": ("Recipe", "load_recipe"),
@@ -69,15 +75,20 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "ColorHistogram",
     "Dataset",
     "DatasetError",
+    "DoGHistogram",
     "HOG",
     "ImageError",
     "ImageProperties",
     "LBP",
+    "LatencyError",
     "LinearSVM",
+    "LinearSVR",
     "Model",
     "NotFittedError",
     "ParameterError",
     "Picture",
+    "RBFSVM",
+    "RBFSVR",
     "Recipe",
     "RecipeError",
     "Resize",

@@ -88,6 +88,10 @@ def _class_figures(true: NDArray[Any], predicted: NDArray[np.intp], n_classes: i
     return np.array([(hits[present] / support[present]).mean(), f1.mean()])
 
 
+def _known(interval: list[float]) -> list[float] | None:
+    return interval if np.isfinite(interval).all() else None
+
+
 def regression_metrics(
     y: NDArray[np.floating[Any]], predictions: NDArray[np.floating[Any]]
 ) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def regression_metrics(
 
     Returns:
         ``n, mae, rmse, r2`` with ``mae_ci95, rmse_ci95, r2_ci95``, and ``points``: pairs of true and predicted.
-        ``r2`` is None where all true numbers are equal.
+        ``r2`` is None where all true numbers are equal, an interval where it is not known, as for a single image.
     """
     true, predicted = np.asarray(y, np.float64), np.asarray(predictions, np.float64)
 
@@ -112,8 +116,8 @@ def regression_metrics(
     values, intervals = bootstrap_intervals(figures, len(true))
     out: dict[str, Any] = {"n": len(true)}
     for name, value, interval in zip(("mae", "rmse", "r2"), values.tolist(), intervals.tolist(), strict=True):
-        known = bool(np.isfinite([value, *interval]).all())
-        out[name], out[f"{name}_ci95"] = (value, interval) if known else (None, None)
+        out[name] = value if np.isfinite(value) else None
+        out[f"{name}_ci95"] = _known(interval)
     out["points"] = np.stack([true, predicted], axis=1).tolist()
     return out
 
@@ -129,9 +133,9 @@ def classification_metrics(
 
     Returns:
         ``n, accuracy, balanced_accuracy, macro_f1, log_loss, ece`` with 95 % intervals (``accuracy_ci95``, by
-        Wilson; the others, but for the calibration error, by bootstrap over images), ``ece_noise`` (what
-        perfect calibration would show), ``reliability, per_class, confusion``. Macro averages are over the
-        classes that occur among ``y``; ``confusion[true][predicted]`` counts.
+        Wilson; the others, but for the calibration error, by bootstrap over images, None for a single one),
+        ``ece_noise`` (what perfect calibration would show), ``reliability, per_class, confusion``. Macro averages
+        are over the classes that occur among ``y``; ``confusion[true][predicted]`` counts.
     """
     from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
@@ -156,11 +160,11 @@ def classification_metrics(
         "accuracy": correct / len(y),
         "accuracy_ci95": list(accuracy_interval(correct, len(y))),
         "balanced_accuracy": float(recall[present].mean()),
-        "balanced_accuracy_ci95": balanced_ci.tolist(),
+        "balanced_accuracy_ci95": _known(balanced_ci.tolist()),
         "macro_f1": float(f1[present].mean()),
-        "macro_f1_ci95": f1_ci.tolist(),
+        "macro_f1_ci95": _known(f1_ci.tolist()),
         "log_loss": float(log_loss(y, exact, labels=labels)),
-        "log_loss_ci95": loss_ci.tolist(),
+        "log_loss_ci95": _known(loss_ci.tolist()),
         "ece": expected_calibration_error(probabilities, y),
         "ece_noise": calibration_noise(probabilities),
         "reliability": reliability(probabilities, y),

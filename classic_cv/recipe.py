@@ -192,7 +192,7 @@ def _scaled(spec: FeatureSettings, factor: float) -> FeatureSettings:
     cells = spec.params["pixels_per_cell"]
     sizes = [max(1, round(cell * factor)) for cell in ([cells] if isinstance(cells, int) else cells)]
     # Two sizes that fall together would be one histogram twice.
-    return FeatureSettings(spec.type, {**spec.params, "pixels_per_cell": sorted(set(sizes))})
+    return FeatureSettings(spec.type, {**spec.params, "pixels_per_cell": tuple(sorted(set(sizes)))})
 
 
 def _block(header: str, values: Mapping[str, Any]) -> str:
@@ -200,8 +200,8 @@ def _block(header: str, values: Mapping[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A recipe's value as TOML; JSON's strings, numbers, booleans and lists are TOML's too."""
-    return json.dumps(value, ensure_ascii=False)
+    """A recipe's value as TOML: JSON's strings, numbers, booleans and lists are TOML's too, all but a raw DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -194,15 +194,18 @@ def _quality_lines(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _ci(interval: Sequence[float], unit: float) -> str:
+def _ci(interval: Sequence[float] | None, unit: float) -> str:
+    if interval is None:
+        return ""
     low, high = (unit * value for value in interval)
     return f" ({low:.1f} to {high:.1f})" if unit == 100 else f" ({low:.3f} to {high:.3f})"
 
 
 def _number_line(label: str, value: float | None, interval: Sequence[float] | None) -> str:
-    if value is None or interval is None:
+    if value is None:
         return f"{label:19}-"
-    return f"{label:19}{value:.4g} (95 % interval {interval[0]:.4g} to {interval[1]:.4g})"
+    reach = f" (95 % interval {interval[0]:.4g} to {interval[1]:.4g})" if interval else ""
+    return f"{label:19}{value:.4g}{reach}"
 
 
 def _cost_lines(figures: Mapping[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ from classic_cv.errors import DatasetError, LatencyError
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
 from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups
+from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.fitting import Choice, Effort, TrainingSet, can_cross_validate, choose
 from classic_cv.model import Model
 from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe, TrainSettings
@@ -54,10 +55,13 @@ BEST_HEADS = 2
 BEHIND = 2.0
 """Standard errors of the paired difference by which a candidate is clearly worse."""
 
+TIE = 0.5
+"""Standard errors up to which candidates count as equally accurate: the one with the smaller log loss goes first."""
+
 FIRST_SHARE = 0.45
 """The first rung may take this share of the time, so that some is left to compare the best on more images."""
 
-MOST_BYTES = 2.0e9
+MOST_BYTES = 2.4e9
 """Features, mapped ones included, that a final fit may hold: with more columns it takes fewer images."""
 
 OVERHEAD = 2.0
@@ -85,6 +89,7 @@ class Measured(NamedTuple):
         weight: of each in the score, summing to 1.
         settings: the head with its choices.
         seconds: for features and cross-validation; ``cv_seconds`` for the latter alone.
+        log_loss: of calibrated probabilities, which tells candidates apart whose accuracy is equal; 0 for numbers.
         fits: values tried times share of the rows held out: what the time is proportional to.
     """
 
@@ -96,6 +101,7 @@ class Measured(NamedTuple):
     seconds: float
     cv_seconds: float
     fits: float
+    log_loss: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -383,7 +389,10 @@ class _Search:
         """Candidates on the most images that any was measured on, the best first; the faster of equals."""
         if n is None:
             n = max((c.last.n for c in self.candidates if c.rungs and not c.floor), default=0)
-        return sorted(self._measured(n), key=lambda c: (c.last.mean, c.shadow.ms))
+        ranking = sorted(self._measured(n), key=lambda c: (c.last.mean, c.shadow.ms))
+        equals = [c for c in ranking if not _is_behind(c, ranking[0], TIE)]
+        equals.sort(key=lambda c: c.last.log_loss)
+        return [*equals, *(c for c in ranking if c not in equals)]
 
     def _survivors(self, most: int) -> list[Candidate]:
         """The best of the last rung, without those that are clearly behind."""
@@ -548,6 +557,7 @@ def _measured(
 ) -> Measured:
     """Losses and weights of the held-out rows."""
     y, scores = choice.y, choice.scores
+    log_loss = 0.0
     if training.task == "regression":
         loss = np.abs(scores - y).astype(np.float64)
         weight = np.full(len(y), 1 / len(y))
@@ -558,15 +568,20 @@ def _measured(
         if training.unequal:
             counts = np.bincount(y)
             weight = 1 / (counts[y] * (counts > 0).sum())
-    return Measured(n, extraction.kept[choice.rows], loss, weight, choice.settings, seconds, cv_seconds, fits)
+        probabilities = Calibrator().fit(scores, y, balanced=training.unequal).transform(scores)
+        chosen = np.maximum(probabilities[np.arange(len(y)), y], np.finfo(np.float32).tiny)
+        log_loss = float(-np.log(chosen) @ weight)
+    return Measured(
+        n, extraction.kept[choice.rows], loss, weight, choice.settings, seconds, cv_seconds, fits, log_loss
+    )
 
 
-def _is_behind(candidate: Candidate, best: Candidate) -> bool:
-    """Whether the paired difference to the best is more than ``BEHIND`` standard errors."""
+def _is_behind(candidate: Candidate, best: Candidate, errors: float = BEHIND) -> bool:
+    """Whether the paired difference to the best is more than so many standard errors."""
     mine, other = candidate.last, best.last
     _, left, right = np.intersect1d(mine.items, other.items, return_indices=True)
     if len(left) < 2:
         return False
     lead = (mine.loss[left] - other.loss[right]) * mine.weight[left] * len(left)
     error = lead.std(ddof=1) / np.sqrt(len(lead))
-    return bool(lead.mean() > BEHIND * error and lead.mean() > 0)
+    return bool(lead.mean() > errors * error and lead.mean() > 0)

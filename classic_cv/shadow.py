@@ -101,10 +101,10 @@ def _zeros(estimator: Estimator, width: int, K: int, n_train: int) -> dict[str, 
     if name == "RBFSVM":
         # All training images as support vectors: the most there can be.
         per_class = np.full(K, n_train // K, np.int64)
-        n = int(per_class.sum())
+        per_class[: n_train % K] += 1
         return {
-            "support_vectors_": np.zeros((n, width), np.float32),
-            "dual_coef_": np.zeros((K - 1, n), np.float32),
+            "support_vectors_": np.zeros((n_train, width), np.float32),
+            "dual_coef_": np.zeros((K - 1, n_train), np.float32),
             "intercept_": np.zeros(K * (K - 1) // 2, np.float32),
             "n_support_": per_class,
             "classes_": np.arange(K),

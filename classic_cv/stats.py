@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +35,10 @@ def bootstrap_intervals(
         n: the number of images.
 
     Returns:
-        the figures of all images (k,), and their intervals (k, 2): NaN where n is 1.
+        the figures of all images (k,), and their intervals (k, 2). Samples in which a figure is not defined (NaN)
+        are left out of its interval, which is NaN where there is no other, and where n is 1.
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     rows = np.arange(n)
     values = statistic(rows)
@@ -46,7 +48,8 @@ def bootstrap_intervals(
     def figures(sample: Any) -> Any:
         return statistic(np.asarray(sample, np.intp))
 
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap(
             (rows,),
             figures,
@@ -56,8 +59,12 @@ def bootstrap_intervals(
             vectorized=False,
             rng=np.random.default_rng(seed),
         )
-    interval = found.confidence_interval
-    return values, np.stack([np.asarray(interval.low), np.asarray(interval.high)], axis=-1)
+    intervals = np.full((len(values), 2), np.nan)
+    for interval, drawn in zip(intervals, np.asarray(found.bootstrap_distribution), strict=True):
+        known = drawn[~np.isnan(drawn)]
+        if len(known):
+            interval[:] = np.quantile(known, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return values, intervals
 
 
 def mean_interval(

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from classic_cv import artifact
 from classic_cv.errors import ArtifactError
+from classic_cv.evaluation import evaluate
 from classic_cv.model import Model, load
 
 
@@ -103,8 +104,29 @@ def test_a_newer_format_says_to_update(model_file: Path, tmp_path: Path) -> None
         envelope["format_version"] = 99
 
     path.write_bytes(with_header(model_file.read_bytes(), change))
-    with pytest.raises(ArtifactError, match=r"has model format 99, .* reads up to 1; update classic-cv"):
+    with pytest.raises(ArtifactError, match=r"has model format 99, .* reads up to 2; update classic-cv"):
         load(path)
+
+
+def test_a_file_of_format_1_is_read(model: Model, model_file: Path, faces: Path, tmp_path: Path) -> None:
+    assert artifact.FORMAT_VERSION == 2
+    path = tmp_path / "old.safetensors"
+
+    def change(envelope: dict[str, Any]) -> None:
+        envelope["format_version"] = 1
+        # What format 1 did not have: these keys, and these values of the recipe's tables.
+        for key in ("task", "positive", "target"):
+            del envelope["model"][key]
+        recipe = envelope["model"]["recipe"]
+        del recipe["train"]
+        recipe["head"] = {"type": "linear-svm", "C": 1.0, "scale": "groups", "class_weight": "none"}
+
+    path.write_bytes(with_header(model_file.read_bytes(), change))
+    old = load(path)
+    images = sorted((faces / "test").rglob("*.png"))
+    np.testing.assert_array_equal(old.predict_proba(images), model.predict_proba(images))
+    assert (old.task, old.metadata.positive, old.metadata.target) == ("classification", None, "class")
+    assert evaluate(old, faces)["accuracy"] == evaluate(model, faces)["accuracy"]
 
 
 def test_other_golden_scores_are_refused(

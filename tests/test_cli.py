@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from classic_cv import artifact
 from classic_cv.cli import main
 from classic_cv.errors import ArtifactError
 from classic_cv.model import Model, load
+from classic_cv.recipe import shelf
 
 
 class Run(NamedTuple):
@@ -39,6 +41,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def command(*arguments: object) -> Run:
         monkeypatch.setattr(sys, "argv", ["classic-cv", *map(str, arguments)])
+        monkeypatch.setattr("classic_cv.cli.STARTED", time.perf_counter())
         capsys.readouterr()
         try:
             main()
@@ -161,9 +164,8 @@ def test_predict_without_a_single_readable_image_is_wrong_input(
 
 def test_recipes_lists_the_shelf(run: Command) -> None:
     entries = json.loads(run("recipes", "--json", "-").out)
-    assert {"dummy", "properties", "color", "lbp", "hog", "hog-color", "hog-color-lbp"} <= {
-        entry["name"] for entry in entries
-    }
+    assert [entry["name"] for entry in entries] == list(shelf())
+    assert {"dummy", "properties", "color", "lbp", "hog", "hog-color", "hog-color-lbp"} <= set(shelf())
     assert "hog-color-lbp" in run("recipes").out
 
 
@@ -193,15 +195,46 @@ def test_data_that_is_none(
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_a_numeric_target_is_not_taken_as_classes(fit_small: Command, tmp_path: Path) -> None:
-    rows = [f"{draw(tmp_path / 'data' / f'{i}.png', i).name},{i * 1.5}" for i in range(30)]
-    (tmp_path / "data" / "labels.csv").write_text("file,count\n" + "\n".join(rows))
-    result = fit_small(tmp_path / "data")
-    assert result.code == 2
+def numbers(folder: Path) -> Path:
+    """Thirty images of rising brightness, and a manifest that gives each another number."""
+    rows = [f"{draw(folder / f'{i}.png', i, level=5 * i).name},{i * 1.5}" for i in range(30)]
+    (folder / "labels.csv").write_text("file,count\n" + "\n".join(rows))
+    return folder
+
+
+def test_a_numeric_target_is_estimated_not_taken_as_classes(
+    fit_small: Command, run: Command, tmp_path: Path
+) -> None:
+    data = numbers(tmp_path / "data")
+    result = fit_small(data, "--json", tmp_path / "fit.json")
+    assert result.code == 0
+    note = "the target 'count' has 30 different numbers, more than 20: estimated as a number"
+    assert note in result.out
+    report = json.loads((tmp_path / "fit.json").read_text())
+    assert (report["task"], report["target"], report["classes"]) == ("regression", "count", 0)
+    # Thirty numbers from 0 to 43.5 lie 10.9 from their middle on average.
+    assert report["test"]["mae"] < 5
+    model = load(tmp_path / "model.safetensors")
+    [line] = run(
+        "predict", tmp_path / "model.safetensors", data / "20.png", "--format", "jsonl"
+    ).out.splitlines()
+    assert json.loads(line)["value"] == pytest.approx(float(model.predict([data / "20.png"])[0]), rel=1e-5)
     assert (
-        "the target 'count' has 30 different numbers, more than the 20 that are taken as classes"
-        in result.err
+        json.loads(run("evaluate", tmp_path / "model.safetensors", data, "--json", "-").out)["mae"]
+        == (report["test"]["mae"])
     )
+
+
+def test_a_numeric_target_is_classes_where_asked_for(fit_small: Command, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    rows = [f"{draw(data / f'{i}.png', i, level=150 * (i % 2)).name},{i % 2}" for i in range(24)]
+    (data / "labels.csv").write_text("file,count\n" + "\n".join(rows))
+    assert fit_small(data).code == 0
+    assert load(tmp_path / "model.safetensors").class_names == ("0", "1")
+    assert fit_small(data, "--task", "regression").code == 0
+    assert load(tmp_path / "model.safetensors").task == "regression"
+    assert fit_small(numbers(tmp_path / "more"), "--task", "classification").code == 0
+    assert len(load(tmp_path / "model.safetensors").class_names) == 30
 
 
 def test_odd_class_names(fit_small: Command, run: Command, tmp_path: Path) -> None:
@@ -353,22 +386,31 @@ def test_evaluate_on_other_data_asks_for_all(model_file: Path, run: Command, tmp
     assert "classes that the model does not know: 'a', 'b'" in unknown.err
 
 
-# The fit stops where it would choose C, says so and waits: the interrupt then comes half-way, every time.
+# The fit stops where one of its steps would begin, says so and waits: the interrupt then comes half-way, every time.
 INTERRUPTIBLE = """
 import sys, time
-import classic_cv.fitting
+from importlib import import_module
 from classic_cv.cli import main
 
 def wait(*arguments, **keywords):
     print("half-way", flush=True)
     time.sleep(60)
 
-classic_cv.fitting.cross_validate = wait
+module, _, name = sys.argv.pop(1).rpartition(".")
+setattr(import_module(module), name, wait)
 main()
 """
 
 
-def test_interrupting_fit_leaves_no_file(faces: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "step"),
+    [
+        ("hog-color-lbp", "classic_cv.heads.fitting.cross_validate"),
+        ("hog-color-lbp", "classic_cv.fitting.measure"),
+        ("auto", "classic_cv.search.choose"),
+    ],
+)
+def test_interrupting_fit_leaves_no_file(faces: Path, tmp_path: Path, recipe: str, step: str) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.safetensors").write_bytes(b"the old model")
@@ -376,8 +418,11 @@ def test_interrupting_fit_leaves_no_file(faces: Path, tmp_path: Path) -> None:
         sys.executable,
         "-c",
         INTERRUPTIBLE,
+        step,
         "fit",
         str(faces),
+        "--recipe",
+        recipe,
         "--out",
         str(out / "model.safetensors"),
     ]

@@ -43,9 +43,9 @@ def test_fitting_does_import_scikit_learn() -> None:
 
 
 PUBLIC = """
-fit load evaluate ArtifactError Calibrator ClassicCVError ColorHistogram Dataset DatasetError HOG ImageError
-ImageProperties LBP LinearSVM Model NotFittedError ParameterError Picture Recipe RecipeError Resize Split
-decode load_dataset load_recipe make_split read_image
+fit load evaluate ArtifactError Calibrator ClassicCVError ColorHistogram Dataset DatasetError DoGHistogram HOG
+ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model NotFittedError ParameterError Picture RBFSVM
+RBFSVR Recipe RecipeError Resize Split decode load_dataset load_recipe make_split read_image
 """.split()
 
 

@@ -7,6 +7,7 @@ search compares; ``fit_head`` fits the settings, choosing first what is still ``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ from classic_cv.recipe import (
     RBFSVMSettings,
     RBFSVRSettings,
 )
+from classic_cv.timing import available_cores, thread_limit
 
 CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Values of C that cross-validation tries on scaled features; it stops when the score has clearly fallen."""
@@ -59,6 +61,9 @@ CALIBRATION_FOLDS = 2
 """Folds held out for calibration alone where there are many rows: enough scores, at less than half the cost."""
 
 MANY_ROWS = 5000
+
+MAP_ROWS = 2048
+"""Rows that one core maps at a time."""
 
 CALIBRATION_SPLITS = 10
 """Folds for calibration where there are few rows: models fitted on nearly all of them are as sure as the final one."""
@@ -278,6 +283,21 @@ def _choice(settings: Any, found: CrossValidation | RBFCrossValidation, values: 
     return Choice(resolved, {**found.summary(), **values}, found.rows, found.scores, found.y)
 
 
+def _nystroem(settings: LinearSVMSettings, gamma: float, seed: int, X: Features) -> tuple[Nystroem, Features]:
+    """A fitted map and X mapped: BLAS on one thread and slices on all cores, as the solver does, for its reasons."""
+    with thread_limit(1), ThreadPoolExecutor(available_cores()) as pool:
+        nystroem = Nystroem(settings.n_components, gamma, seed).fit(X)
+        out = np.empty((len(X), nystroem.n_features_out_), np.float32)
+        nystroem.transform(X[:1])  # the landmarks' norms, before threads ask for them
+
+        def part(start: int) -> None:
+            rows = slice(start, start + MAP_ROWS)
+            out[rows] = nystroem.transform(X[rows])
+
+        list(pool.map(part, range(0, len(X), MAP_ROWS)))
+    return nystroem, out
+
+
 def _choose_nystroem(
     settings: LinearSVMSettings,
     prepared: _Prepared,
@@ -287,7 +307,7 @@ def _choose_nystroem(
 ) -> Choice:
     best: tuple[float, CrossValidation, float] | None = None
     for gamma in _values(settings.gamma, effort.gammas, GAMMAS):
-        mapped = Nystroem(settings.n_components, gamma, training.seed).fit_transform(prepared.X)
+        _, mapped = _nystroem(settings, gamma, training.seed, prepared.X)
         found = _cross_validate(settings, mapped, training, effort, progress)
         score = float(found.mean[np.flatnonzero(found.Cs == found.C)[0]])
         if best is None or score > best[0]:
@@ -426,9 +446,8 @@ def _fit(
         return LinearSVR(chosen.C, chosen.epsilon).fit(X, y), X
     if isinstance(settings, LinearSVMSettings):
         if "rbf" in settings.kernel_map:
-            nystroem = Nystroem(settings.n_components, chosen.gamma, training.seed).fit(X)
+            nystroem, X = _nystroem(settings, chosen.gamma, training.seed, X)
             maps += [Scaler().learn(prepared.mean, prepared.scale), nystroem]
-            X = nystroem.transform(X)
         return LinearSVM(chosen.C, class_weight_of(settings, training)).fit(X, y), X
     maps.append(Scaler().learn(prepared.mean, prepared.scale))
     if isinstance(settings, RBFSVMSettings):
