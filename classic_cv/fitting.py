@@ -150,6 +150,7 @@ def fit(
     model.report = _report(model, job, extraction, fit_seconds, insight)
     if summary is not None:
         model.report["search"] = summary
+        model.report["notes"] += summary["notes"]
     return model
 
 

@@ -161,7 +161,7 @@ def search(
         LatencyError: no candidate keeps the latency limit.
         DatasetError: no candidate can be fitted.
     """
-    with tempfile.TemporaryDirectory(prefix="classic-cv-") as folder:
+    with tempfile.TemporaryDirectory(prefix="classic-cv-", ignore_cleanup_errors=True) as folder:
         return _Search(job, FeatureStore(job, folder), time_limit, latency_limit, on_entry).run()
 
 
@@ -514,8 +514,20 @@ class _Search:
             "seconds": time.perf_counter() - self.job.started,
             "time_limit": self.time_limit,
             "latency_limit_ms": self.latency_limit,
+            "notes": self._notes(winner),
             "leaderboard": [self._entry(c) for c in sorted(self.candidates, key=rank)],
         }
+
+    def _notes(self, winner: Candidate) -> list[str]:
+        """A warning where a floor is as good as the winner: the data then has a shortcut."""
+        if not winner.rungs:
+            return []
+        return [
+            f"{floor.recipe.name} alone scores as well as the winner: file properties, or the class shares, tell the "
+            "answer, so this score says little about what the images show"
+            for floor in self.candidates
+            if floor.floor and floor.rungs and floor.last.mean <= winner.last.mean
+        ]
 
     def _scoring(self) -> str:
         if self.job.task.kind == "regression":

@@ -30,4 +30,4 @@ def nested_order(y: NDArray[Any], groups: NDArray[np.int64], seed: int) -> NDArr
     rank = np.empty(n, np.intp)
     rank[by_class] = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     share = np.where(rank < FIRST, -1.0, (rank + 0.5) / counts[codes])
-    return np.lexsort((tie, share))
+    return np.lexsort((tie, np.minimum(rank, FIRST), share))

@@ -127,7 +127,9 @@ def test_a_feature_set_is_tried_with_the_other_heads(task: Any, n: int, labels: 
     [recipe] = [r for r in feature_recipes(task, [32]) if r.name == "hog-color-32"]
     variants = head_variants(recipe, n)
     assert [variant.name for variant in variants] == [f"hog-color-32-{label}" for label in labels.split()]
-    assert len({head_label(variant.head) for variant in variants} | {head_label(recipe.head)}) == 1 + len(variants)
+    assert len({head_label(variant.head) for variant in variants} | {head_label(recipe.head)}) == 1 + len(
+        variants
+    )
     for variant in variants:
         assert variant.features == recipe.features
         assert variant.image == recipe.image

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from classic_cv.errors import RecipeError
+from classic_cv.errors import ArtifactError, RecipeError
 from classic_cv.features import HOG
-from classic_cv.recipe import LinearSVMSettings, load_recipe, parse_recipe, shelf
+from classic_cv.fitting import fit
+from classic_cv.images import resize
+from classic_cv.model import Model
+from classic_cv.recipe import (
+    DummySettings,
+    FeatureSettings,
+    Head,
+    ImageSettings,
+    LinearSVMSettings,
+    LinearSVRSettings,
+    RBFSVMSettings,
+    RBFSVRSettings,
+    Recipe,
+    TrainSettings,
+    load_recipe,
+    parse_recipe,
+    shelf,
+)
 
-SHELF = """blobs color dummy hog hog-color hog-color-lbp hog-fast hog-small lbp properties""".split()
+SHELF = """blobs color dummy hog hog-color hog-color-lbp hog-color-lbp-dog hog-fast hog-small lbp properties""".split()
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -88,3 +110,142 @@ def test_an_unknown_name_lists_the_shelf() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.toml: cannot be read \(No such file"):
         load_recipe(tmp_path / "none.toml")
+
+
+HEADS: list[Head] = [
+    LinearSVMSettings(),
+    LinearSVMSettings(0.03, "groups", "balanced", "hellinger-rbf", 500, 1e-5),
+    LinearSVMSettings(C=1e22, kernel_map="chi2"),
+    RBFSVMSettings(),
+    RBFSVMSettings(10.0, 0.3, "none", "none", "hellinger"),
+    LinearSVRSettings(),
+    LinearSVRSettings(1 / 3, 0.0, "groups", "hellinger"),
+    RBFSVRSettings(),
+    RBFSVRSettings(0.1 + 0.2, 1e-9, 0.2, "none", "hellinger"),
+    DummySettings(),
+]
+
+
+def read_back(recipe: Recipe) -> Recipe:
+    return parse_recipe(tomllib.loads(recipe.to_toml()), name=recipe.name, source="to_toml")
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: type(head).__name__)
+@pytest.mark.parametrize("name", SHELF)
+def test_toml_is_read_back_to_an_equal_recipe(name: str, head: Head, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert read_back(recipe) == recipe
+    features = recipe.features or load_recipe("hog").features
+    recipe = msgspec.structs.replace(recipe, features=features, head=head, train=TrainSettings(1234))
+    (tmp_path / f"{name}.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    assert load_recipe(tmp_path / f"{name}.toml") == recipe
+    assert read_back(recipe.resized(40)) == recipe.resized(40)
+    assert read_back(recipe.for_regression()) == recipe.for_regression()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_description_may_hold_anything(description: str) -> None:
+    recipe = msgspec.structs.replace(load_recipe("hog"), description=description)
+    assert read_back(recipe) == recipe
+
+
+@pytest.mark.parametrize(
+    "description", ["\x7f", '"""', "\\", "a\r\nb\tc\0", "# [head]\nC = 1", "花 \U0001f33c", "\u2028"]
+)
+def test_odd_characters_of_a_description(description: str, tmp_path: Path) -> None:
+    recipe = msgspec.structs.replace(load_recipe("color"), description=description)
+    (tmp_path / "color.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    assert load_recipe(tmp_path / "color.toml") == recipe
+
+
+def test_all_training_images_are_not_worth_a_table() -> None:
+    recipe = load_recipe("hog")
+    assert "[train]" not in recipe.to_toml()
+    assert "[train]\nimages = 500\n" in msgspec.structs.replace(recipe, train=TrainSettings(500)).to_toml()
+
+
+@pytest.mark.parametrize("size", [32, 64, 256])
+def test_resizing_scales_the_cells_with_the_image(size: int) -> None:
+    recipe = load_recipe("hog-color-lbp")
+    resized = recipe.resized(size)
+    assert resized.name == f"hog-color-lbp-{size}"
+    assert resized.image == ImageSettings(size=size)
+    assert resized.features[0].params["pixels_per_cell"] == (size // 8, size // 4)
+    assert resized.features[1:] == recipe.features[1:]
+    assert (resized.head, resized.train) == (recipe.head, recipe.train)
+    # The layout stays: the same names of features, of which many have about the same value.
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[40:200, 70:150] = (200, 120, 40)
+    names, values = [], []
+    for version in (recipe, resized):
+        hog = version.features[0].build()
+        pixels = [np.ascontiguousarray(resize(image, version.image.shape))]
+        values.append(hog.fit(pixels).transform(pixels)[0])
+        names.append(hog.get_feature_names_out().tolist())
+    assert len(names[0]) == len(names[1])
+    assert np.corrcoef(*values)[0, 1] > 0.9
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    recipe = load_recipe("hog-small")
+    assert recipe.resized(32) is recipe
+    oblong = msgspec.structs.replace(recipe, image=ImageSettings(size=(16, 32)))
+    assert oblong.resized(32).image.shape == (32, 32)
+    assert oblong.resized(32).features == recipe.features
+
+
+def test_cells_that_fall_together_are_kept_once() -> None:
+    assert load_recipe("hog-small").resized(4).features[0].params["pixels_per_cell"] == (1,)
+    one = FeatureSettings("hog", {**HOG().get_params(), "pixels_per_cell": 8})
+    recipe = msgspec.structs.replace(load_recipe("hog-small"), features=(one,))
+    assert recipe.resized(64).features[0].params["pixels_per_cell"] == (16,)
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (LinearSVMSettings(C=3.0, scale="groups"), LinearSVRSettings(scale="groups")),
+        (LinearSVMSettings(kernel_map="hellinger"), LinearSVRSettings(kernel_map="hellinger")),
+        (LinearSVMSettings(kernel_map="chi2", scale="none"), LinearSVRSettings(scale="none")),
+        (LinearSVMSettings(kernel_map="hellinger-rbf", gamma=0.3), LinearSVRSettings()),
+        (
+            RBFSVMSettings(3.0, 0.3, "groups", "none", "hellinger"),
+            RBFSVRSettings("auto", 0.3, "auto", "groups", "hellinger"),
+        ),
+        (LinearSVRSettings(C=3.0, epsilon=0.2), LinearSVRSettings(C=3.0, epsilon=0.2)),
+        (RBFSVRSettings(C=3.0), RBFSVRSettings(C=3.0)),
+        (DummySettings(), DummySettings()),
+    ],
+)
+def test_a_regression_gets_the_head_of_the_same_kind(head: Head, expected: Head) -> None:
+    recipe = msgspec.structs.replace(load_recipe("hog"), head=head)
+    assert recipe.for_regression() == msgspec.structs.replace(recipe, head=expected)
+
+
+def test_a_model_file_gives_its_recipe_and_the_same_model(
+    model: Model, model_file: Path, faces: Path
+) -> None:
+    recipe = load_recipe(model_file)
+    assert recipe == model.recipe
+    assert recipe.name == "small"
+    assert load_recipe(str(model_file)) == recipe
+    assert fit(faces, model_file, jobs=1).to_bytes() == model_file.read_bytes()
+
+
+def test_what_was_chosen_is_not_chosen_again(faces: Path, tmp_path: Path) -> None:
+    model = fit(faces, "hog-small", jobs=1)
+    model.save(tmp_path / "chosen.safetensors")
+    again = fit(faces, tmp_path / "chosen.safetensors", jobs=1)
+    assert again.recipe == model.recipe
+    assert len(again.metadata.fit["Cs"]) == 1 < len(model.metadata.fit["Cs"])
+    images = sorted((faces / "test").rglob("*.png"))
+    np.testing.assert_array_equal(again.predict_proba(images), model.predict_proba(images))
+
+
+def test_a_damaged_model_file_gives_no_recipe(model_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load_recipe(tmp_path / "none.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(model_file.read_bytes()[:-10])
+    with pytest.raises(ArtifactError, match="is not a whole safetensors file"):
+        load_recipe(tmp_path / "cut.safetensors")

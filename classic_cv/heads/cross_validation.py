@@ -125,7 +125,7 @@ def cross_validate(
         progress: called with (task, values of C done, values in all); the path may end early.
 
     Raises:
-        ParameterError: Cs, n_splits, scoring or max_samples are out of range.
+        ParameterError: Cs, n_splits, scoring, max_samples or n_held_out are out of range.
         ValueError: X, y, groups or sample_weight cannot be used, or there is nothing to hold out.
     """
     from classic_cv.heads._solver import SquaredHingeSolver
@@ -134,6 +134,8 @@ def cross_validate(
     classes, codes = check_labels(y, len(features))
     weights = check_sample_weight(sample_weight, len(features))
     path = _check_path(Cs, n_splits, scoring, max_samples)
+    if n_held_out is not None and n_held_out < 1:
+        raise ParameterError(f"n_held_out={n_held_out}: expected 1 fold or more, or None for all")
     group_ids = _check_groups(groups, len(features))
     sample = _sample_rows(codes, group_ids, max_samples, seed)
     if len(sample) < len(features):

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from classic_cv.errors import NotFittedError, ParameterError
-from classic_cv.heads.calibration import Calibrator, smoothed_targets
+from classic_cv.heads import calibration
+from classic_cv.heads.calibration import SMOOTHING, Calibrator, smoothed_targets
 from classic_cv.heads.cross_validation import cross_validate
 from classic_cv.heads.svm import LinearSVM
 from classic_cv.metrics import expected_calibration_error
@@ -89,7 +90,8 @@ def test_out_of_fold_calibration_on_digits_beats_the_plain_softmax() -> None:
 def test_scores_that_separate_few_samples_do_not_give_certainty(n: int) -> None:
     y = np.arange(n) % 2
     p = Calibrator().fit(np.where(y == 1, 1.0, -1.0), y).transform(np.array([1.0, -1.0]))
-    expected = (n / 2 + 1) / (n / 2 + 2)
+    expected = (n / 2 + SMOOTHING) / (n / 2 + 2 * SMOOTHING)
+    assert expected < 0.999
     np.testing.assert_allclose(p[[0, 1], [1, 0]], expected, atol=0.01)
 
 
@@ -100,16 +102,20 @@ def test_a_class_that_does_not_occur_gets_finite_small_probability() -> None:
     p = fitted.transform(scores)
     assert np.isfinite(fitted.scale_).all()
     assert np.isfinite(fitted.bias_).all()
-    assert 0 < p[:, 1].mean() < 0.02
+    assert 0 < p[kept, 1].mean() < 0.001
+    assert p[:, 1].mean() < 0.03
     assert expected_calibration_error(p[kept], y[kept]) < 0.06
 
 
-def test_targets_are_platts() -> None:
+def test_targets_are_platts_and_with_less_smoothing_surer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "SMOOTHING", 1.0)
     targets = smoothed_targets(np.array([0, 0, 0, 1]), 2)
     np.testing.assert_allclose(targets, [[4 / 5, 1 / 5]] * 3 + [[1 / 3, 2 / 3]])
     three = smoothed_targets(np.array([0, 1, 1, 2, 2, 2]), 4)
     np.testing.assert_allclose(three.sum(axis=1), 1)
     np.testing.assert_allclose(three[0], [2 / 3, 1 / 3 * 3 / 8, 1 / 3 * 4 / 8, 1 / 3 * 1 / 8])
+    monkeypatch.setattr(calibration, "SMOOTHING", 0.25)
+    np.testing.assert_allclose(smoothed_targets(np.array([0, 0, 0, 1]), 2)[0], [3.25 / 3.5, 0.25 / 3.5])
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,6 +145,55 @@ def test_constant_scores_give_the_frequencies() -> None:
     y = np.repeat([0, 1, 2], [600, 300, 100])
     p = Calibrator().fit(np.ones((1000, 3)), y).transform(np.ones((1, 3)))
     np.testing.assert_allclose(p[0], [0.6, 0.3, 0.1], atol=0.01)
+
+
+def bells(counts: list[int], seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Scores of classes whose own score is higher by 1: softmax(score) times the frequencies is the truth."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(len(counts)), counts)
+    return rng.standard_normal((len(y), len(counts))) + np.eye(len(counts))[y], y
+
+
+def test_balanced_calibration_is_that_of_equal_classes() -> None:
+    counts = [40_000, 8000, 2000]
+    scores, y = bells(counts)
+    plain, balanced = Calibrator().fit(scores, y), Calibrator().fit(scores, y, balanced=True)
+    for fitted in (plain, balanced):
+        np.testing.assert_allclose(fitted.scale_, 1, atol=0.1)
+    np.testing.assert_allclose(plain.bias_ - plain.bias_[0], np.log(np.array(counts) / counts[0]), atol=0.1)
+    np.testing.assert_allclose(balanced.bias_, 0, atol=0.06)
+    # On images of which each class makes up the same share it is calibrated, and only it.
+    others, truth = bells([5000] * 3, seed=1)
+    assert expected_calibration_error(balanced.transform(others), truth) < 0.03
+    assert expected_calibration_error(plain.transform(others), truth) > 0.1
+
+
+def test_balanced_calibration_of_two_classes() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [18_000, 2000])
+    # Normal scores at -1 and 1: twice the score is the log odds of equal classes.
+    scores = rng.standard_normal(20_000) + 2 * y - 1
+    plain, balanced = Calibrator().fit(scores, y), Calibrator().fit(scores, y, balanced=True)
+    assert plain.scale_[0] == pytest.approx(2, abs=0.15)
+    assert plain.bias_[0] == pytest.approx(np.log(1 / 9), abs=0.15)
+    assert balanced.scale_[0] == pytest.approx(2, abs=0.15)
+    assert balanced.bias_[0] == pytest.approx(0, abs=0.1)
+
+
+def test_balancing_equal_classes_changes_nothing() -> None:
+    scores, y = bells([300] * 3)
+    plain, balanced = Calibrator().fit(scores, y), Calibrator().fit(scores, y, balanced=True)
+    np.testing.assert_allclose(balanced.transform(scores), plain.transform(scores), atol=1e-3)
+
+
+def test_a_class_that_does_not_occur_does_not_break_balancing() -> None:
+    scores, y = bells([500, 100, 50])
+    fitted = Calibrator().fit(scores[y != 1], y[y != 1], balanced=True)
+    p = fitted.transform(scores)
+    assert np.isfinite(p).all()
+    assert p[:, 1].mean() < 0.1
+    # The two that occur share the rest evenly among samples of which they make up the same share.
+    assert p[y == 0, 0].mean() == pytest.approx(p[y == 2, 2].mean(), abs=0.05)
 
 
 def test_errors_say_what_was_given() -> None:

@@ -182,6 +182,7 @@ def test_the_summary_is_plain_data() -> None:
         ({"n_splits": 1}, "n_splits=1: expected 2 folds or more"),
         ({"scoring": "f1"}, "scoring='f1': expected 'accuracy' or 'balanced_accuracy'"),
         ({"max_samples": 1}, "max_samples=1: expected 2 or more"),
+        ({"n_held_out": 0}, "n_held_out=0: expected 1 fold or more"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
@@ -201,3 +202,49 @@ def test_progress_counts_the_values_of_c() -> None:
     calls: list[tuple[str, int, int]] = []
     cross_validate(X, y, Cs=[0.1, 1.0], progress=lambda *call: calls.append(call))
     assert calls == [("choice of C", 1, 2), ("choice of C", 2, 2)]
+
+
+def test_some_folds_held_out_are_the_first_of_all() -> None:
+    X, y = digits()
+    every = cross_validate(X, y, Cs=[0.03])
+    some = cross_validate(X, y, Cs=[0.03], n_held_out=2)
+    assert some.accuracy.shape == some.balanced_accuracy.shape == (1, 2)
+    assert some.summary()["n_splits"] == 2
+    np.testing.assert_array_equal(some.rows, every.rows[every.fold < 2])
+    np.testing.assert_array_equal(some.fold, every.fold[every.fold < 2])
+    np.testing.assert_array_equal(some.y, y[some.rows])
+    # The rows of the other folds are in training: the same scores as with all folds.
+    np.testing.assert_allclose(some.scores, every.scores[every.fold < 2], atol=0.03)
+    np.testing.assert_allclose(some.accuracy, every.accuracy[:, :2], atol=0.011)
+
+
+def test_as_many_folds_as_there_are_is_all_of_them() -> None:
+    X, y = digits(200)
+    every, same = cross_validate(X, y, Cs=[0.1]), cross_validate(X, y, Cs=[0.1], n_held_out=5)
+    np.testing.assert_array_equal(every.scores, same.scores)
+    np.testing.assert_array_equal(every.rows, same.rows)
+
+
+def test_a_single_fold_is_cut_into_pieces_to_tell_the_spread() -> None:
+    X, y = digits()
+    found = cross_validate(X, y, Cs=[0.1], n_held_out=1)
+    out = assign_folds(y, None, 5, 0) == 0
+    np.testing.assert_array_equal(found.rows, np.flatnonzero(out))
+    assert (found.fold == 0).all()
+    assert found.accuracy.shape == (1, 5)
+    peer = LinearSVC(C=0.1, tol=1e-6, dual=False).fit(X[~out], y[~out])
+    np.testing.assert_allclose(found.scores, peer.decision_function(X[out]), atol=0.08)
+    # Twenty rows in each piece, so their mean is that of all; the spread is that of twenty.
+    hits = found.scores.argmax(axis=1) == found.y
+    assert found.mean[0] == pytest.approx(hits.mean())
+    assert found.standard_error[0] == pytest.approx(found.accuracy[0].std(ddof=1) / np.sqrt(5))
+    assert 0 < found.standard_error[0] < 0.08
+
+
+def test_pieces_have_the_classes_in_their_proportions() -> None:
+    y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 23, 7]))
+    piece = cross_validation._pieces(y, 5)
+    counts = np.array([np.bincount(y[piece == k], minlength=3) for k in range(5)])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    assert np.bincount(piece).tolist() == [16] * 5
+    assert cross_validation._pieces(np.zeros(3, np.intp), 5).tolist() == [0, 1, 2]

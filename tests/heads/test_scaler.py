@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from classic_cv.errors import NotFittedError
 from classic_cv.heads import scaler
-from classic_cv.heads.scaler import fold_scaler, standardize
+from classic_cv.heads.scaler import Scaler, fold_scaler, scale_in_place, standardize
 
 
 def data(n: int = 300, d: int = 7) -> NDArray[np.float32]:
@@ -88,3 +89,55 @@ def test_errors_say_what_was_given() -> None:
         standardize(np.zeros((3, 2), np.float32), out=np.zeros((3, 1), np.float32))
     with pytest.raises(ValueError, match=r"groups has shape \(3,\), expected \(2,\)"):
         standardize(np.zeros((3, 2), np.float32), groups=[1, 2, 3])
+
+
+WIDTHS = (4, 1, 2)
+
+
+@pytest.mark.parametrize("how", ["columns", "groups"])
+def test_scaled_rows_have_a_mean_squared_length_of_one(how: str) -> None:
+    X = data()
+    scale_in_place(how, X, WIDTHS)
+    assert float(np.square(X).sum(axis=1).mean()) == pytest.approx(1, rel=1e-4)
+    columns = np.square(X.astype(np.float64)).mean(axis=0)
+    if how == "columns":
+        np.testing.assert_allclose(columns, 1 / 7, rtol=1e-3)
+    else:
+        # Every extractor has the same part in it, however wide; in it the columns keep their proportions.
+        groups = np.add.reduceat(columns, np.cumsum([0, *WIDTHS[:-1]]))
+        np.testing.assert_allclose(groups, 1 / 3, rtol=1e-3)
+        raw = data().astype(np.float64).var(axis=0)
+        np.testing.assert_allclose(columns[:4] / columns[3], raw[:4] / raw[3], rtol=1e-3)
+
+
+def test_no_scaling_changes_nothing() -> None:
+    X = data()
+    mean, scale = scale_in_place("none", X, WIDTHS)
+    np.testing.assert_array_equal(X, data())
+    assert (mean.tolist(), scale.tolist()) == ([0.0] * 7, [1.0] * 7)
+
+
+@pytest.mark.parametrize("how", ["columns", "groups", "none"])
+def test_a_scaler_repeats_what_was_done_in_place(how: str) -> None:
+    raw, X = data(), data()
+    fitted = Scaler().learn(*scale_in_place(how, X, WIDTHS))
+    transformed = fitted.transform(raw)
+    assert transformed.dtype == np.float32
+    np.testing.assert_allclose(transformed, X, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(raw, data())
+    again = Scaler().load_state(fitted.state())
+    np.testing.assert_array_equal(again.transform(raw[:3]), transformed[:3])
+
+
+@pytest.mark.parametrize("how", ["columns", "groups"])
+def test_scaling_folds_into_weights(how: str) -> None:
+    raw, X = data(), data()
+    mean, scale = scale_in_place(how, X, WIDTHS)
+    coef = np.random.default_rng(1).standard_normal((2, 7)).astype(np.float32)
+    folded, shifted = fold_scaler(coef, np.ones(2, np.float32), mean, scale)
+    np.testing.assert_allclose(raw @ folded.T + shifted, X @ coef.T + 1, rtol=1e-3, atol=1e-3)
+
+
+def test_a_scaler_that_has_learned_nothing_says_so() -> None:
+    with pytest.raises(NotFittedError, match="this Scaler is not fitted yet"):
+        Scaler().transform(data())
