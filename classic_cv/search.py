@@ -31,7 +31,16 @@ from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
 from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups
 from classic_cv.heads.calibration import Calibrator
-from classic_cv.heads.fitting import Choice, Effort, TrainingSet, can_cross_validate, choose
+from classic_cv.heads.fitting import (
+    CALIBRATION_FOLDS,
+    FEW_ROWS,
+    MANY_ROWS,
+    Choice,
+    Effort,
+    TrainingSet,
+    can_cross_validate,
+    choose,
+)
 from classic_cv.model import Model
 from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe, TrainSettings
 from classic_cv.shadow import Shadow, shadow_of
@@ -72,6 +81,9 @@ CAUTION = 1.25
 
 RESERVE = 0.6
 """At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
+
+COLD, FINAL = 1.5, 2.5
+"""What a solve takes without a start from a smaller C, and to the final fit's tolerance, in those of the path."""
 
 HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
 """Cross-validation time of a head as a multiple of the plain linear one's on the same features."""
@@ -222,8 +234,8 @@ class _Search:
             )
             self.candidates.append(candidate)
             if self._can_compare():
-                # On all images where that is cheap: these figures stand beside the winner's.
-                self._measure(candidate, self.rungs[min(1, len(self.rungs) - 1)])
+                # On more images where that is cheap: these figures stand beside the winner's.
+                self._measure(candidate, self.rungs[1 if 1 < len(self.rungs) and self._problems() <= 30 else 0])
                 candidate.status = "floor"
                 self._tell(candidate)
 
@@ -355,11 +367,14 @@ class _Search:
         """Seconds to measure a candidate on n images."""
         if candidate.rungs:
             last = candidate.last
-            held = 1.0 if n <= 1500 else 0.4 if n <= 4000 else 0.2
-            cv = last.cv_seconds * (n / last.n) ** 1.15 * min(1.0, 3 * held / max(last.fits, 1e-9))
+            held = 5 if n <= 1500 else 2 if n <= 4000 else 1
+            cv = 3 * held * self._solve_seconds(candidate, n)
+            # Values of gamma are tried once only.
+            cv = min(cv, last.cv_seconds * self._growth(candidate, last.n, n))
         elif candidate.parent is not None and candidate.parent.rungs:
-            last = candidate.parent.last
-            cv = last.cv_seconds * (n / last.n) ** 1.15 * HEAD_COST[_head_kind(candidate.recipe)]
+            parent = candidate.parent
+            cv = parent.last.cv_seconds * self._growth(parent, parent.last.n, n)
+            cv *= HEAD_COST[_head_kind(candidate.recipe)]
         else:
             cv = self.cost_per_value * n * max(candidate.shadow.n_features, 200) * self._problems() * 5
         return CAUTION * (self._extraction_seconds(candidate, n) + cv)
@@ -367,18 +382,29 @@ class _Search:
     def _problems(self) -> int:
         return max(1, len(self.job.task.class_names))
 
+    def _growth(self, candidate: Candidate, n: int, more: int) -> float:
+        """How much longer a fit takes on more images: squared up to as many as there are columns, then linear.
+
+        Up to there the problem is posed in the images' own span, whose dimensions grow with them.
+        """
+        columns = self.n if _head_kind(candidate.recipe) == "exact" else max(candidate.shadow.n_features, 1)
+        below = min(more, columns) / min(n, columns)
+        return float(below**2 * max(more, columns) / max(n, columns))
+
+    def _solve_seconds(self, candidate: Candidate, n: int) -> float:
+        """Seconds of one value of C at one fold on n images, warm."""
+        last = candidate.last
+        return last.cv_seconds / max(5 * last.fits, 1.0) * self._growth(candidate, last.n, n)
+
     def _final_seconds(self, candidate: Candidate, n: int) -> float:
         """Seconds of the final fit on n images: calibration's cross-validation and the fit itself."""
         features = self._extraction_seconds(candidate, n)
         if not candidate.rungs:
-            return CAUTION * (
-                features + 3 * self.cost_per_value * n * self._problems() * candidate.shadow.n_features
-            )
-        last = candidate.last
-        # One value of C at one fold: rows of that fold's training part, a warm start at most times.
-        one = last.cv_seconds / max(last.fits, 0.1) / 2
-        calibration = one * min(n, 15_000) / last.n * (0.4 if n > 5000 else 1.0) * 1.5
-        return CAUTION * (features + calibration + 1.5 * one * n / last.n)
+            columns = max(candidate.shadow.n_features, 200)
+            return CAUTION * (features + 3 * self.cost_per_value * n * self._problems() * columns)
+        folds = 10 if n <= FEW_ROWS else 5 if n <= MANY_ROWS else CALIBRATION_FOLDS
+        calibration = COLD * folds * self._solve_seconds(candidate, min(n, 15_000))
+        return CAUTION * (features + calibration + FINAL * self._solve_seconds(candidate, n))
 
     # Comparison.
 

@@ -64,8 +64,7 @@ def disc(radius: float, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def recipe_of(head: Head) -> Recipe:
-    base = load_recipe("hog-color").resized(32)
-    return msgspec.structs.replace(base, head=head)
+    return msgspec.structs.replace(load_recipe("hog-fast"), head=head)
 
 
 @pytest.fixture(scope="module")

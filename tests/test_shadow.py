@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe_with(head: Head) -> Recipe:
-    return msgspec.structs.replace(load_recipe("hog-color").resized(32), head=head)
+    return msgspec.structs.replace(load_recipe("hog-fast"), head=head)
 
 
 def pair(folder: Path, target: str, head: Head) -> tuple[Job, Model, Model]:
