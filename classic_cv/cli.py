@@ -226,11 +226,9 @@ def fit(
     flags = {"target": target, "positive": positive}
     changed = {"task": (task, "auto"), "seed": (seed, 0), "test-fraction": (test_fraction, 0.2)}
     flags |= {name: str(value) for name, (value, default) in changed.items() if value != default}
-    report = {
-        **(model.report or {}),
-        "model": str(saved),
-        "reproduce": reproduce_command(data, saved, flags),
-    }
+    report = {**(model.report or {}), "model": str(saved)}
+    searched = "search" in report
+    report["reproduce"] = reproduce_command(data, saved if searched else recipe, flags)
     _write_report(report_file, {**report, "title": f"{data.resolve().name}: fit"}, model.mistakes)
     _emit(report, fit_text(report), json_file)
     if failure:

@@ -103,9 +103,9 @@ def leaderboard_text(search: Mapping[str, Any], most: int = 12) -> str:
     )
 
 
-def reproduce_command(data: Any, model: Any, flags: Mapping[str, str | None]) -> str:
-    """The command that fits the recipe in a model file again."""
-    words = ["classic-cv", "fit", str(data), "--recipe", str(model), "--out", "again.safetensors"]
+def reproduce_command(data: Any, recipe: Any, flags: Mapping[str, str | None]) -> str:
+    """The command that fits the same recipe again: of the shelf, a file's, or the one in a model file."""
+    words = ["classic-cv", "fit", str(data), "--recipe", str(recipe), "--out", "again.safetensors"]
     for name, value in flags.items():
         if value is not None:
             words += [f"--{name}", value]
@@ -278,7 +278,7 @@ def fit_text(report: Mapping[str, Any]) -> str:
         ignored_text(report),
         skipped_text(report["skipped"]),
         f"the recipe:\n\n{report['recipe_toml']}" if "search" in report else "",
-        f"the same model again: {report['reproduce']}" if report.get("reproduce") else "",
+        f"the same model again: {report['reproduce']}" if "search" in report else "",
         f"wrote {report['model']}" if report["model"] else "",
     ]
     return "\n".join(part for index, part in enumerate(parts) if part or index in (3, 5))

@@ -224,6 +224,8 @@ class _Search:
         if not ready:
             raise self._too_slow()
         model, extraction = fit_recipe(self.job, ready[0].recipe)
+        if self.latency_limit is not None:
+            check_latency(model, self.job, self.latency_limit)
         ready[0].status = "winner"
         return Found(model, extraction, self._summary(ready[0]))
 
@@ -232,11 +234,13 @@ class _Search:
             candidate = Candidate(
                 recipe, shadow_of(self.job, self.store.featurizer(recipe), recipe), floor=True
             )
+            candidate.status = "floor"
             self.candidates.append(candidate)
             if self._can_compare():
                 # On more images where that is cheap: these figures stand beside the winner's.
-                self._measure(candidate, self.rungs[1 if 1 < len(self.rungs) and self._problems() <= 30 else 0])
-                candidate.status = "floor"
+                self._measure(
+                    candidate, self.rungs[1 if len(self.rungs) > 1 and self._problems() <= 30 else 0]
+                )
                 self._tell(candidate)
 
     def _add(self, recipes: Sequence[Recipe], parent: Candidate | None = None) -> list[Candidate]:
@@ -267,6 +271,7 @@ class _Search:
         for candidate in runners:
             if number == 0 and self._measured(n) and time.perf_counter() - started > budget:
                 candidate.status = "not reached in time"
+                self.stopped = "the time limit"
                 continue
             self._try(candidate, n)
 

@@ -122,7 +122,7 @@ class Choice:
     """What cross-validation chose, with its out-of-fold results row by row.
 
     Attributes:
-        settings: the head with every ``"auto"`` replaced.
+        settings: the head with the values that were chosen: C, and gamma and epsilon where it has them.
         summary: the choice as plain data; empty where nothing could be held out.
         rows: rows of the training set that were held out, ascending.
         scores: their decision values (classification) or predictions (regression).
