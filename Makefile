@@ -9,7 +9,7 @@ DEMO := demo
 demo: $(VENV)/.installed-base
 	rm -rf $(DEMO)
 	$(BIN)/classic-cv demo $(DEMO)
-	$(BIN)/classic-cv fit $(DEMO) --out $(DEMO)/model.safetensors
+	$(BIN)/classic-cv fit $(DEMO) --time-limit 60s --out $(DEMO)/model.safetensors --report $(DEMO)/report.html
 	$(BIN)/classic-cv predict $(DEMO)/model.safetensors $$(ls $(DEMO)/test/*/*.png | sed -n '1~75p') --top 3
 
 test: $(VENV)/.installed-all
