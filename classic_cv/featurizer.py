@@ -52,7 +52,7 @@ class Featurizer:
         """
         shape = self.settings.shape
         picture = to_picture(item, source=source, min_side=max(shape))
-        return dataclasses.replace(picture, pixels=resize(picture.pixels, shape))
+        return Picture(resize(picture.pixels, shape), picture.width, picture.height, picture.n_bytes)
 
     def fit(self, pictures: Sequence[Picture]) -> Featurizer:
         """Decide the color handling and fit every extractor on prepared training pictures."""
@@ -68,6 +68,8 @@ class Featurizer:
     def transform(self, pictures: Sequence[Picture]) -> Features:
         """Features of prepared pictures: float32 (n_pictures, n_features)."""
         pixels = self._stack(pictures)
+        if len(self.extractors) == 1:
+            return self.extractors[0].transform(self._input(self.extractors[0], pictures, pixels))
         out = np.empty((len(pictures), self.n_features), np.float32)
         start = 0
         for extractor, width in zip(self.extractors, self.group_widths, strict=True):
@@ -77,6 +79,8 @@ class Featurizer:
 
     def _stack(self, pictures: Sequence[Picture]) -> NDArray[np.uint8]:
         """All pixels in one array: (n, height, width), or (n, height, width, 3) in color."""
+        if len(pictures) == 1:
+            return self._alone(pictures[0].pixels)
         stack = np.stack([picture.pixels for picture in pictures])
         if not self.gray:
             return stack
@@ -84,6 +88,12 @@ class Featurizer:
         # One tall image: one call converts the whole batch.
         tall = cv2.cvtColor(stack.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY)
         return np.asarray(tall, np.uint8).reshape(n, height, width)
+
+    def _alone(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """One image as ``_stack`` would give it, without the copy."""
+        if not self.gray:
+            return np.ascontiguousarray(pixels)[None]
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[None]
 
     def _input(self, extractor: Extractor, pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> Any:
         """What this extractor takes: pixels, or pictures that also know the stored image."""

@@ -91,10 +91,13 @@ class Calibrator(Estimator):
             ValueError: the scores have another number of columns, or are NaN.
         """
         self.check_fitted()
-        columns = _check_scores(scores, infinite=True)
+        columns: Reals = np.asarray(scores, dtype=np.float64)
+        # A look at all values only where one is needed: this is half the time of a single image's answer.
+        if columns.ndim != 2 or not np.isfinite(columns.sum()):
+            columns = np.clip(_check_scores(scores, infinite=True), -LARGEST, LARGEST)
         if columns.shape[1] != len(self.scale_):
             raise ValueError(f"scores have {columns.shape[1]} columns, expected {len(self.scale_)} as in fit")
-        logits = np.clip(columns, -LARGEST, LARGEST) * self.scale_.astype(np.float64) + self.bias_
+        logits = columns * self.scale_ + self.bias_
         if logits.shape[1] == 1:
             logits = np.hstack([np.zeros_like(logits), logits])
         return _softmax(logits).astype(np.float32)

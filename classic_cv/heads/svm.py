@@ -113,13 +113,18 @@ class LinearSVM(Estimator):
             ValueError: X has another number of features, or is not finite.
         """
         self.check_fitted()
-        features = check_features(X)
+        ready = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == np.float32 and X.size > 0
+        features: NDArray[np.float32] = X if ready else check_features(X)  # type: ignore[assignment]
         if features.shape[1] != self.coef_.shape[1]:
             raise ValueError(
                 f"X has {features.shape[1]} features, but LinearSVM is expecting {self.coef_.shape[1]} features "
                 f"as input: compute them as for fit"
             )
-        scores: NDArray[np.float32] = features @ self.coef_.T
+        with np.errstate(invalid="ignore", over="ignore"):
+            scores: NDArray[np.float32] = features @ self.coef_.T
+        # What is not finite in X is not finite in a score: looking there is far cheaper.
+        if ready and not np.isfinite(scores.sum()):
+            check_features(X)
         scores += self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
