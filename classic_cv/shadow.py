@@ -10,7 +10,7 @@ import numpy as np
 from classic_cv.artifact import Metadata
 from classic_cv.estimator import Estimator
 from classic_cv.featurizer import Featurizer
-from classic_cv.fitting import Job, training_latency
+from classic_cv.fitting import ATTEMPTS, Job, training_latency
 from classic_cv.heads.kernel_map import AdditiveMap, Nystroem
 from classic_cv.heads.scaler import Scaler
 from classic_cv.heads.stack import unfitted_stack
@@ -37,7 +37,7 @@ class Shadow(NamedTuple):
 def shadow_of(job: Job, featurizer: Featurizer, recipe: Recipe, exact: bool = False) -> Shadow:
     """Measure a recipe's model on training images, with a head of zeros: its time does not depend on its values."""
     model = shadow_model(job, featurizer, recipe)
-    latency = training_latency(model, job, MANY if exact else FEW)
+    latency = training_latency(model, job, MANY, ATTEMPTS) if exact else training_latency(model, job, FEW)
     return Shadow(latency["p50"], latency["p95"], len(model.to_bytes()), *_widths(model))
 
 
