@@ -118,8 +118,8 @@ def facts(report: Record) -> list[tuple[str, str]]:
     found = [
         ("data", report.get("data")),
         ("recipe", report.get("recipe")),
-        ("target", test.get("target")),
-        ("classes", _text(report, "classes", str)),
+        ("target", report.get("target") if is_regression(report) else None),
+        ("classes", None if is_regression(report) else _text(report, "classes", str)),
         ("training images", _text(report, "n_train", str)),
         (f"{test.get('part') or 'test'} images", _text(test, "n", str)),
         ("fitted in", _text(report, "fit_seconds", duration)),
