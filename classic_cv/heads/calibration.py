@@ -93,7 +93,7 @@ class Calibrator(Estimator):
         self.check_fitted()
         columns: Reals = np.asarray(scores, dtype=np.float64)
         # A look at all values only where one is needed: this is half the time of a single image's answer.
-        if columns.ndim != 2 or not np.isfinite(columns.sum()):
+        if columns.ndim != 2 or not np.isfinite(columns).all():
             columns = np.clip(_check_scores(scores, infinite=True), -LARGEST, LARGEST)
         if columns.shape[1] != len(self.scale_):
             raise ValueError(f"scores have {columns.shape[1]} columns, expected {len(self.scale_)} as in fit")

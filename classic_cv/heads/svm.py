@@ -123,7 +123,7 @@ class LinearSVM(Estimator):
         with np.errstate(invalid="ignore", over="ignore"):
             scores: NDArray[np.float32] = features @ self.coef_.T
         # What is not finite in X is not finite in a score: looking there is far cheaper.
-        if ready and not np.isfinite(scores.sum()):
+        if ready and not np.isfinite(scores).all():
             check_features(X)
         scores += self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
