@@ -70,7 +70,8 @@ def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
     names = [name for name in shelf() if name not in FLOORS]
     originals = [_for_task(load_recipe(name), task) for name in names]
     for size in sizes:
-        for original in sorted(originals, key=lambda recipe: -len(recipe.features)):
+        # Of two that become equal the one made for this size keeps its name and description.
+        for original in sorted(originals, key=lambda r: (-len(r.features), abs(max(r.image.shape) - size))):
             own = max(original.image.shape)
             if own not in SIZES and size != sizes[0]:
                 continue
@@ -88,12 +89,14 @@ def head_variants(recipe: Recipe, n_train: int) -> list[Recipe]:
     heads: list[tuple[str, Head]] = []
     if isinstance(base, LinearSVMSettings):
         for kernel_map in ("none", "hellinger", "chi2", "rbf"):
-            heads.append((kernel_map, LinearSVMSettings(scale=base.scale, kernel_map=kernel_map)))
+            label = "linear" if kernel_map == "none" else kernel_map
+            heads.append((label, LinearSVMSettings(scale=base.scale, kernel_map=kernel_map)))
         if n_train <= EXACT_ROWS:
             heads.append(("svc", RBFSVMSettings(scale=base.scale)))
     elif isinstance(base, LinearSVRSettings):
         for power in ("none", "hellinger"):
-            heads.append((power, LinearSVRSettings(scale=base.scale, kernel_map=power)))
+            name = "linear" if power == "none" else power
+            heads.append((name, LinearSVRSettings(scale=base.scale, kernel_map=power)))
             if n_train <= EXACT_ROWS:
                 label = "svr" if power == "none" else "hellinger-svr"
                 heads.append((label, RBFSVRSettings(scale=base.scale, kernel_map=power)))
@@ -102,8 +105,7 @@ def head_variants(recipe: Recipe, n_train: int) -> list[Recipe]:
 
 def with_head(recipe: Recipe, head: Head, label: str) -> Recipe:
     """The recipe with another head, which its name tells."""
-    name = recipe.name if label == "none" else f"{recipe.name}-{label}"
-    return msgspec.structs.replace(recipe, name=name, head=head)
+    return msgspec.structs.replace(recipe, name=f"{recipe.name}-{label}", head=head)
 
 
 def head_label(head: Head) -> str:

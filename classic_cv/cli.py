@@ -224,7 +224,12 @@ def fit(
         )
     saved, failure = save_or_rescue(model, out)
     flags = {"target": target, "positive": positive}
-    changed = {"task": (task, "auto"), "seed": (seed, 0), "test-fraction": (test_fraction, 0.2)}
+    changed = {
+        "task": (task, "auto"),
+        "seed": (seed, 0),
+        "test-fraction": (test_fraction, 0.2),
+        "max-bad": (max_bad, 0.1),
+    }
     flags |= {name: str(value) for name, (value, default) in changed.items() if value != default}
     report = {**(model.report or {}), "model": str(saved)}
     searched = "search" in report

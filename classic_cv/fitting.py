@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -17,16 +17,26 @@ from numpy.typing import NDArray
 
 from classic_cv.artifact import Metadata
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
-from classic_cv.errors import ArtifactError, DatasetError, ImageError, ParameterError
+from classic_cv.errors import (
+    ArtifactError,
+    ClassicCVError,
+    DatasetError,
+    ImageError,
+    ParameterError,
+    RecipeError,
+)
 from classic_cv.evaluation import LATENCY_IMAGES, measure, single_image_latency, skipped_images
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.fitting import TrainingSet, fit_head
 from classic_cv.images import to_picture
 from classic_cv.model import Model
-from classic_cv.recipe import AUTO, Recipe, load_recipe
+from classic_cv.recipe import AUTO, LinearSVRSettings, RBFSVRSettings, Recipe, load_recipe
 from classic_cv.subset import nested_order
 from classic_cv.task import Task, TaskName, make_task, strata_of
+
+if TYPE_CHECKING:
+    from classic_cv.insight import Refits
 
 FIT_SAMPLE = 64
 """Training images that the extractors are fitted on, evenly spread over the training part."""
@@ -151,6 +161,8 @@ def fit(
             check_latency(model, job, latency_limit)
     fit_seconds = time.perf_counter() - started
     model.report = _report(model, job, extraction, fit_seconds, insight)
+    failed = model.report.pop("insight_failed", None)
+    model.report["notes"] += [failed] if failed else []
     if summary is not None:
         model.report["search"] = summary
         model.report["notes"] += summary["notes"]
@@ -200,6 +212,7 @@ def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -
     """
     if job.task.kind == "regression":
         recipe = recipe.for_regression()
+    _check_recipe(job, recipe)
     featurizer = fit_featurizer(recipe, job.dataset, job.train)
     if extraction is None:
         indices = job.training_indices(recipe)
@@ -233,6 +246,20 @@ def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -
         target=job.dataset.target_name,
     )
     return Model(recipe, featurizer, stack.head, stack.calibrator, metadata, stack.maps), extraction
+
+
+def _check_recipe(job: Job, recipe: Recipe) -> None:
+    """Raise RecipeError when the recipe cannot learn the task."""
+    if job.task.kind == "classification" and isinstance(recipe.head, LinearSVRSettings | RBFSVRSettings):
+        raise RecipeError(
+            f"recipe {recipe.name}: its head estimates numbers, and {job.dataset.name} has classes: use a head of "
+            "type linear-svm or rbf-svm, or --task regression"
+        )
+    images, classes = recipe.train.images, len(job.task.class_names)
+    if images != "all" and images < classes:
+        raise RecipeError(
+            f'recipe {recipe.name}: train.images is {images}, fewer than the {classes} classes; give more, or "all"'
+        )
 
 
 def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
@@ -407,8 +434,16 @@ def _report(
             *split.notes,
             *_class_notes(model, job),
         ],
-        **(refits.run() if insight and refits.possible() else {}),
+        **(_refitted(refits) if insight and refits.possible() else {}),
     }
+
+
+def _refitted(refits: Refits) -> dict[str, Any]:
+    """What the refits found; a model that is fitted is never lost to a failure of theirs."""
+    try:
+        return refits.run()
+    except (ClassicCVError, ValueError, ArithmeticError, MemoryError) as error:
+        return {"insight_failed": f"feature groups and easier tasks were not measured: {error}"}
 
 
 def _class_counts(job: Job) -> dict[str, dict[str, int]]:

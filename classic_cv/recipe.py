@@ -279,7 +279,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     text = str(name_or_path)
     known = shelf()
     path = known.get(text) or Path(text)
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or (path.suffix != ".toml" and path.is_file()):
         from classic_cv.artifact import read_file
 
         metadata, _ = read_file(path)

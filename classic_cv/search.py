@@ -27,9 +27,10 @@ from classic_cv.candidates import (
     typical_side,
 )
 from classic_cv.errors import DatasetError, LatencyError
+from classic_cv.evaluation import skipped_images
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
-from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups
+from classic_cv.fitting import Job, check_bad, check_latency, fit_recipe, fold_groups, learned_targets
 from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.fitting import (
     CALIBRATION_FOLDS,
@@ -70,6 +71,9 @@ TIE = 0.5
 FIRST_SHARE = 0.45
 """The first rung may take this share of the time, so that some is left to compare the best on more images."""
 
+ADD_SHARE = 0.15
+"""Measuring the latency of new candidates, before anything is compared, may take this share of the time left."""
+
 MOST_BYTES = 2.4e9
 """Features, mapped ones included, that a final fit may hold: with more columns it takes fewer images."""
 
@@ -81,6 +85,9 @@ CAUTION = 1.25
 
 RESERVE = 0.6
 """At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
+
+ROOM = 0.9
+"""Share of the latency limit that a candidate may take when a better one has just missed it."""
 
 COLD, FINAL = 1.5, 2.5
 """What a solve takes without a start from a smaller C, and to the final fit's tolerance, in those of the path."""
@@ -190,7 +197,9 @@ class _Search:
         self.time_limit, self.latency_limit = time_limit, latency_limit
         self.on_entry = on_entry
         self.n = len(job.train)
-        self.rungs = rungs_for(self.n, max(1, len(job.task.class_names)))
+        steps = rungs_for(self.n, max(1, len(job.task.class_names)))
+        # A beginning that holds one group of each class has nothing to hold out.
+        self.rungs = [n for n in steps if self._comparable(store.order[:n])] or steps[-1:]
         self.candidates: list[Candidate] = []
         self.stopped = ""
         self.cost_per_value = 2e-9
@@ -214,20 +223,26 @@ class _Search:
         return self._finish()
 
     def _can_compare(self) -> bool:
-        groups = fold_groups(self.job.split, self.job.train)
-        return can_cross_validate(self.job.task.y[self.job.train], groups, self.job.task.kind)
+        return self._comparable(self.job.train)
+
+    def _comparable(self, indices: NDArray[np.int64]) -> bool:
+        groups = fold_groups(self.job.split, indices)
+        return can_cross_validate(self.job.task.y[indices], groups, self.job.task.kind)
 
     def _without_comparison(self) -> Found:
         """One image per class: nothing can be held out, so the richest recipe has to do."""
         self.stopped = "nothing could be held out to compare by: every class has a single image or group"
-        ready = [c for c in self.candidates if not c.floor and c.status == "not reached"]
-        if not ready:
-            raise self._too_slow()
-        model, extraction = fit_recipe(self.job, ready[0].recipe)
-        if self.latency_limit is not None:
-            check_latency(model, self.job, self.latency_limit)
-        ready[0].status = "winner"
-        return Found(model, extraction, self._summary(ready[0]))
+        for candidate in [c for c in self.candidates if not c.floor and c.status == "not reached"]:
+            model, extraction = fit_recipe(self.job, candidate.recipe)
+            try:
+                if self.latency_limit is not None:
+                    check_latency(model, self.job, self.latency_limit)
+            except LatencyError:
+                candidate.status = "over the latency limit when measured again"
+                continue
+            candidate.status = "winner"
+            return Found(model, extraction, self._summary(candidate))
+        raise self._too_slow()
 
     def _floors(self) -> None:
         for recipe in floor_recipes(self.job.task.kind):
@@ -237,19 +252,20 @@ class _Search:
             candidate.status = "floor"
             self.candidates.append(candidate)
             if self._can_compare():
-                # On more images where that is cheap: these figures stand beside the winner's.
-                self._measure(
-                    candidate, self.rungs[1 if len(self.rungs) > 1 and self._problems() <= 30 else 0]
-                )
+                self._measure(candidate, self.rungs[0])
                 self._tell(candidate)
 
     def _add(self, recipes: Sequence[Recipe], parent: Candidate | None = None) -> list[Candidate]:
         """New candidates; those over the latency limit are only noted."""
         known = {c.recipe.name for c in self.candidates}
-        added = []
+        added: list[Candidate] = []
+        started, budget = time.perf_counter(), ADD_SHARE * self._left()
         for recipe in recipes:
             if recipe.name in known:
                 continue
+            if added and time.perf_counter() - started > budget:
+                self.stopped = "the time limit"
+                break
             shadow = shadow_of(
                 self.job, self.store.featurizer(recipe), recipe, exact=self.latency_limit is not None
             )
@@ -274,6 +290,9 @@ class _Search:
                 self.stopped = "the time limit"
                 continue
             self._try(candidate, n)
+            if number > 0 and candidate is runners[0] and candidate.last.n < n:
+                # Where the best cannot be measured in time, the others would win by being cheap.
+                break
 
     def _other_heads(self, n: int) -> None:
         """The best feature set with every head, the next ones with the heads that did best on it."""
@@ -333,9 +352,13 @@ class _Search:
                 f"{self.job.dataset.name}: none of the first {len(extraction.problems)} training images can be read; "
                 f"the first: {extraction.problems[0]}"
             )
+        skipped = skipped_images(self.job.dataset, self.job.split, extraction.problems)
+        check_bad(skipped, len(self.job.dataset), self.job.max_bad)
         y = self.job.task.y[extraction.kept]
         if self.job.task.kind == "classification":
             y = np.unique(y, return_inverse=True)[1]
+            if y.max() == 0:
+                learned_targets(self.job, extraction.kept)  # says which class is left
         groups = fold_groups(self.job.split, extraction.kept)
         widths = self.store.featurizer(recipe).group_widths
         return TrainingSet(extraction.X, y, groups, widths, self.job.task.kind, self.job.seed)
@@ -373,9 +396,10 @@ class _Search:
         if candidate.rungs:
             last = candidate.last
             held = 5 if n <= 1500 else 2 if n <= 4000 else 1
-            cv = 3 * held * self._solve_seconds(candidate, n)
-            # Values of gamma are tried once only.
-            cv = min(cv, last.cv_seconds * self._growth(candidate, last.n, n))
+            grown = last.cv_seconds * self._growth(candidate, last.n, n)
+            # A narrow path at few folds; numbers, and the exact kernel, take all of both again.
+            narrow = self.job.task.kind == "classification" and _head_kind(candidate.recipe) != "exact"
+            cv = min(3 * held * self._solve_seconds(candidate, n), grown) if narrow else grown
         elif candidate.parent is not None and candidate.parent.rungs:
             parent = candidate.parent
             cv = parent.last.cv_seconds * self._growth(parent, parent.last.n, n)
@@ -408,6 +432,8 @@ class _Search:
             columns = max(candidate.shadow.n_features, 200)
             return CAUTION * (features + 3 * self.cost_per_value * n * self._problems() * columns)
         folds = 10 if n <= FEW_ROWS else 5 if n <= MANY_ROWS else CALIBRATION_FOLDS
+        if self.job.task.kind == "regression" or _head_kind(candidate.recipe) == "exact":
+            folds = max(folds, 5)
         calibration = COLD * folds * self._solve_seconds(candidate, min(n, 15_000))
         return CAUTION * (features + calibration + FINAL * self._solve_seconds(candidate, n))
 
@@ -446,7 +472,14 @@ class _Search:
             (c for c in self.candidates if c.rungs and not c.floor and c not in ranking),
             key=lambda c: (-c.last.n, c.last.mean),
         )
+        tried = 0
         for candidate in [*ranking, *rest]:
+            # Once the first has turned out too slow, only those with room to spare, as long as there is time.
+            if tried and self.latency_limit is not None:
+                roomy = candidate.shadow.p95_ms <= ROOM * self.latency_limit
+                if not roomy or (tried > 1 and self._left() < 0):
+                    continue
+            tried += 1
             model, extraction = self._fit(candidate)
             try:
                 if self.latency_limit is not None:

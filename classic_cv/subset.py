@@ -16,7 +16,8 @@ def nested_order(y: NDArray[Any], groups: NDArray[np.int64], seed: int) -> NDArr
 
     Args:
         y: classes or strata, (n,).
-        groups: (n,), the samples of a group follow each other within their class.
+        groups: (n,), small subsets take few samples of each rather than many of a few: within a class every group
+            comes once before any comes twice.
         seed: another one gives another order.
     """
     n = len(y)
@@ -25,9 +26,17 @@ def nested_order(y: NDArray[Any], groups: NDArray[np.int64], seed: int) -> NDArr
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(units.max() + 1)[units]
     tie = rng.permutation(n)
-    by_class = np.lexsort((tie, shuffled, codes))
+    _, pairs = np.unique(codes * (units.max() + 1) + units, return_inverse=True)
+    occurrence = _ranks(np.lexsort((tie, pairs)), pairs)
     counts = np.bincount(codes)
-    rank = np.empty(n, np.intp)
-    rank[by_class] = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    rank = _ranks(np.lexsort((tie, shuffled, occurrence, codes)), codes)
     share = np.where(rank < FIRST, -1.0, (rank + 0.5) / counts[codes])
     return np.lexsort((tie, np.minimum(rank, FIRST), share))
+
+
+def _ranks(order: NDArray[np.intp], codes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many of the same code come before each sample in ``order``, which has the codes ascending."""
+    counts = np.bincount(codes)
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,11 +20,11 @@ import classic_cv.search
 from classic_cv import evaluation
 from classic_cv.candidates import feature_recipes
 from classic_cv.dataset import Dataset
-from classic_cv.errors import LatencyError
+from classic_cv.errors import DatasetError, LatencyError, RecipeError
 from classic_cv.fitting import fit, make_job
 from classic_cv.heads import fitting as heads_fitting
 from classic_cv.model import Model, load
-from classic_cv.recipe import Recipe
+from classic_cv.recipe import LinearSVRSettings, Recipe, TrainSettings, load_recipe
 from classic_cv.search import rungs_for
 from classic_cv.shadow import Shadow, shadow_of
 
@@ -328,7 +329,7 @@ def test_no_time_at_all_still_gives_a_model(stripes: Path) -> None:
     statuses = Counter(entry["status"] for entry in leaderboard(model))
     assert statuses["winner"] == 1
     assert statuses["floor"] == 2
-    assert statuses["not reached in time"] == len(FEW) - 1
+    assert statuses["compared"] == 0
 
 
 def test_a_search_that_ran_out_of_time_says_so(stripes: Path) -> None:
@@ -484,3 +485,46 @@ def test_entries_are_told_as_they_are_measured(stripes: Path) -> None:
     measured = [entry["recipe"] for entry in leaderboard(model) if entry["score"] is not None]
     assert sorted(entry["recipe"] for entry in told) == sorted(measured)
     assert [entry["recipe"] for entry in told[:2]] == ["dummy", "properties"]
+
+
+def test_groups_larger_than_a_rung_are_compared_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two classes of four long groups: a beginning of the training images knows several of each."""
+    monkeypatch.setattr("classic_cv.search.RUNGS", (20, 60))
+    rows = ["path,label,group"]
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("dark", "light")):
+        for group in range(4):
+            for frame in range(15):
+                pixels = rng.integers(100 * k, 100 * k + 120, (24, 24, 3), dtype=np.uint8)
+                file = f"{name}-{group}-{frame}.png"
+                (tmp_path / file).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+                rows.append(f"{file},{name},{name}{group}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    model = fit(tmp_path, target="label", time_limit=20)
+    assert model.report is not None
+    assert model.report["test"]["accuracy"] > 0.9
+
+
+def test_a_class_that_cannot_be_read_is_named_before_the_search(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("good", "bad")):
+        (tmp_path / name).mkdir()
+        for i in range(8):
+            data = cv2.imencode(".png", rng.integers(0, 255, (24, 24, 3), dtype=np.uint8))[1].tobytes()
+            (tmp_path / name / f"{i}.png").write_bytes(data[:60] if k else data)
+    with pytest.raises(DatasetError, match=r"6 of 16 images cannot be used"):
+        fit(tmp_path, time_limit=20)
+    with pytest.raises(DatasetError, match=r"only one class|no training image can be read"):
+        fit(tmp_path, time_limit=20, max_bad=0.9)
+
+
+def test_a_recipe_that_cannot_learn_the_task_is_refused(colors: Path) -> None:
+    recipe = load_recipe("hog-small")
+    number = msgspec.structs.replace(recipe, head=LinearSVRSettings())
+    with pytest.raises(RecipeError, match="its head estimates numbers"):
+        fit(colors, number)
+    few = msgspec.structs.replace(recipe, train=TrainSettings(2))
+    with pytest.raises(RecipeError, match=r"train\.images is 2, fewer than the 3 classes"):
+        fit(colors, few)
