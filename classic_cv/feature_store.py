@@ -19,7 +19,8 @@ from classic_cv.errors import ImageError
 from classic_cv.extraction import Extraction, read_pictures
 from classic_cv.features.base import Extractor, Features
 from classic_cv.featurizer import Featurizer
-from classic_cv.fitting import Job, fit_featurizer
+from classic_cv.fitting import Job, sample_pictures
+from classic_cv.images import Picture
 from classic_cv.recipe import Recipe
 from classic_cv.timing import thread_limit
 
@@ -58,12 +59,16 @@ class FeatureStore:
         self.order = job.order()
         self._cached = Memory(folder, verbose=0).cache(compute_block, ignore=["make"])
         self._featurizers: dict[str, Featurizer] = {}
+        self._samples: dict[str, list[Picture]] = {}
 
     def featurizer(self, recipe: Recipe) -> Featurizer:
         """The fitted featurizer of a recipe: the same that ``fit`` with this recipe would use."""
         key = json.dumps([msgspec.to_builtins(recipe.image), msgspec.to_builtins(recipe.features)])
         if key not in self._featurizers:
-            self._featurizers[key] = fit_featurizer(recipe, self.job.dataset, self.job.train)
+            image = json.dumps(msgspec.to_builtins(recipe.image))
+            if image not in self._samples:
+                self._samples[image] = sample_pictures(recipe, self.job.dataset, self.job.train)
+            self._featurizers[key] = Featurizer.of(recipe).fit(self._samples[image])
         return self._featurizers[key]
 
     def missing(self, recipe: Recipe, n: int) -> int:

@@ -29,7 +29,7 @@ from classic_cv.evaluation import LATENCY_IMAGES, measure, single_image_latency,
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.fitting import TrainingSet, fit_head
-from classic_cv.images import to_picture
+from classic_cv.images import Picture, to_picture
 from classic_cv.model import Model
 from classic_cv.recipe import AUTO, LinearSVRSettings, RBFSVRSettings, Recipe, load_recipe
 from classic_cv.subset import nested_order
@@ -313,15 +313,23 @@ def _readable(dataset: Dataset, indices: NDArray[np.intp]) -> NDArray[np.intp]:
 
 def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) -> Featurizer:
     """Fit the extractors of ``recipe`` on a sample spread evenly over the training images."""
+    return Featurizer.of(recipe).fit(sample_pictures(recipe, dataset, train))
+
+
+def sample_pictures(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) -> list[Picture]:
+    """A sample spread evenly over the training images, prepared as the recipe says.
+
+    Raises:
+        DatasetError: none of it can be read.
+    """
     sample = train[np.linspace(0, len(train) - 1, min(FIT_SAMPLE, len(train))).astype(np.intp)]
-    featurizer = Featurizer.of(recipe)
-    batch, pictures = read_pictures(dataset, sample.tolist(), featurizer)
+    batch, pictures = read_pictures(dataset, sample.tolist(), Featurizer.of(recipe))
     if not pictures:
         raise DatasetError(
             f"{dataset.name}: none of {len(sample)} sampled training images can be read; "
             f"the first: {batch.problems[0]}"
         )
-    return featurizer.fit(pictures)
+    return pictures
 
 
 def fold_groups(split: Split, indices: NDArray[np.intp]) -> NDArray[np.int64] | None:
