@@ -87,7 +87,7 @@ RESERVE = 0.6
 """At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
 
 ROOM = 0.9
-"""Share of the latency limit that a candidate may take when a better one has just missed it."""
+"""Share of the latency limit that another head, or the next best after one that just missed it, may take."""
 
 COLD, FINAL = 1.5, 2.5
 """What a solve takes without a start from a smaller C, and to the final fit's tolerance, in those of the path."""
@@ -270,7 +270,9 @@ class _Search:
                 self.job, self.store.featurizer(recipe), recipe, exact=self.latency_limit is not None
             )
             candidate = Candidate(recipe, shadow, parent=parent)
-            if self.latency_limit is not None and shadow.p95_ms > self.latency_limit:
+            # Another head is worth trying only with room to spare: it must not lose the limit to a busier moment.
+            room = ROOM if parent is not None else 1.0
+            if self.latency_limit is not None and shadow.p95_ms > room * self.latency_limit:
                 candidate.status = "over the latency limit"
             self.candidates.append(candidate)
             added.append(candidate)
