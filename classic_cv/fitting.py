@@ -47,6 +47,9 @@ MAX_BAD = 0.1
 ATTEMPTS = 3
 """How often latency is measured where a limit has to be kept."""
 
+RETRIES, PAUSE = 8, 0.5
+"""Further measurements of a fitted model that missed its limit, and the seconds before each."""
+
 TIME_LIMIT = 300.0
 """Seconds that a search may take by default, from reading to the written model."""
 
@@ -271,6 +274,12 @@ def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
     from classic_cv.errors import LatencyError
 
     latency = training_latency(model, job, LATENCY_IMAGES, ATTEMPTS)
+    for _ in range(RETRIES):
+        if latency["p95"] <= limit:
+            break
+        # Some seconds of other load must not cost a model that took minutes.
+        time.sleep(PAUSE)
+        latency = training_latency(model, job, LATENCY_IMAGES)
     if latency["p95"] > limit:
         raise LatencyError(
             f"{model.recipe.name} takes {latency['p95']:.2f} ms (95th percentile, encoded bytes to label, one "
