@@ -522,7 +522,8 @@ class _Search:
         fastest = min(slow, key=lambda c: c.shadow.p95_ms)
         return LatencyError(
             f"no recipe keeps {self.latency_limit:g} ms (--latency-limit): the fastest, {fastest.recipe.name}, takes "
-            f"{fastest.shadow.p95_ms:.2f} ms before it is fitted (95th percentile, encoded bytes to label, one thread); allow more"
+            f"{fastest.shadow.p95_ms:.2f} ms before it is fitted (95th percentile, encoded bytes to label, "
+            "one thread); allow more"
         )
 
     # What is told.
