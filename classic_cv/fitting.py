@@ -22,6 +22,7 @@ from classic_cv.errors import (
     ClassicCVError,
     DatasetError,
     ImageError,
+    LatencyError,
     ParameterError,
     RecipeError,
 )
@@ -271,8 +272,6 @@ def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
     Raises:
         LatencyError: the 95th percentile is above ``limit``.
     """
-    from classic_cv.errors import LatencyError
-
     latency = training_latency(model, job, LATENCY_IMAGES, ATTEMPTS)
     for _ in range(RETRIES):
         if latency["p95"] <= limit:

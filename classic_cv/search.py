@@ -237,14 +237,8 @@ class _Search:
         self.stopped = "nothing could be held out to compare by: every class has a single image or group"
         for candidate in [c for c in self.candidates if not c.floor and c.status == "not reached"]:
             model, extraction = fit_recipe(self.job, candidate.recipe)
-            try:
-                if self.latency_limit is not None:
-                    check_latency(model, self.job, self.latency_limit)
-            except LatencyError:
-                candidate.status = "over the latency limit when measured again"
-                continue
-            candidate.status = "winner"
-            return Found(model, extraction, self._summary(candidate))
+            if self._wins(candidate, model):
+                return Found(model, extraction, self._summary(candidate))
         raise self._too_slow()
 
     def _floors(self) -> None:
@@ -496,15 +490,20 @@ class _Search:
                     continue
             tried += 1
             model, extraction = self._fit(candidate)
-            try:
-                if self.latency_limit is not None:
-                    check_latency(model, self.job, self.latency_limit)
-            except LatencyError:
-                candidate.status = "over the latency limit when measured again"
-                continue
-            candidate.status = "winner"
-            return Found(model, extraction, self._summary(candidate))
+            if self._wins(candidate, model):
+                return Found(model, extraction, self._summary(candidate))
         raise self._too_slow()
+
+    def _wins(self, candidate: Candidate, model: Model) -> bool:
+        """Whether the fitted model keeps the latency limit; notes what became of the candidate."""
+        try:
+            if self.latency_limit is not None:
+                check_latency(model, self.job, self.latency_limit)
+        except LatencyError:
+            candidate.status = "over the latency limit when measured again"
+            return False
+        candidate.status = "winner"
+        return True
 
     def _fit(self, candidate: Candidate) -> tuple[Model, Extraction]:
         images = self._final_images(candidate)
