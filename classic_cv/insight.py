@@ -15,7 +15,15 @@ from classic_cv.errors import ClassicCVError, ImageError
 from classic_cv.extraction import extract
 from classic_cv.features.base import Features
 from classic_cv.fitting import Job, fit_featurizer, fold_groups
-from classic_cv.heads.fitting import Choice, Effort, TrainingSet, can_cross_validate, choose
+from classic_cv.heads.fitting import (
+    Choice,
+    Effort,
+    TrainingSet,
+    are_unequal,
+    can_cross_validate,
+    choose,
+    held_out_losses,
+)
 from classic_cv.html_report import Mistake
 from classic_cv.images import to_picture
 from classic_cv.model import Model
@@ -203,18 +211,8 @@ class Refits:
 
     def _loss(self, choice: Choice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Loss and weight of each held-out image."""
-        if self.job.task.kind == "regression":
-            return np.abs(choice.scores - choice.y), np.full(len(choice.y), 1 / len(choice.y))
-        scores = choice.scores
-        predicted = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
-        loss = (predicted != choice.y).astype(np.float64)
-        counts = np.bincount(choice.y)
-        if self._unequal(choice.y):
-            return loss, 1 / (counts[choice.y] * (counts > 0).sum())
-        return loss, np.full(len(loss), 1 / len(loss))
-
-    def _unequal(self, y: NDArray[Any]) -> bool:
-        return TrainingSet(np.zeros((len(y), 1), np.float32), y, None, [1], self.job.task.kind).unequal
+        kind = self.job.task.kind
+        return held_out_losses(choice, kind, kind == "classification" and are_unequal(choice.y))
 
     def _groups(
         self, X: Features, y: NDArray[Any], widths: Sequence[int], kept: NDArray[np.intp], base: Choice

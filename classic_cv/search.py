@@ -39,8 +39,10 @@ from classic_cv.heads.fitting import (
     Choice,
     Effort,
     TrainingSet,
+    are_unequal,
     can_cross_validate,
     choose,
+    held_out_losses,
 )
 from classic_cv.model import Model
 from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe, TrainSettings
@@ -611,10 +613,7 @@ class _Search:
     def _scoring(self) -> str:
         if self.job.task.kind == "regression":
             return "mean absolute error"
-        counts = np.unique(self.job.task.y[self.job.train], return_counts=True)[1]
-        from classic_cv.heads.fitting import UNEQUAL
-
-        return "balanced accuracy" if counts.max() > UNEQUAL * counts.min() else "accuracy"
+        return "balanced accuracy" if are_unequal(self.job.task.y[self.job.train]) else "accuracy"
 
 
 def rungs_for(n: int, n_classes: int) -> list[int]:
@@ -647,18 +646,10 @@ def _measured(
     fits: float,
 ) -> Measured:
     """Losses and weights of the held-out rows."""
-    y, scores = choice.y, choice.scores
+    loss, weight = held_out_losses(choice, training.task, training.unequal)
     log_loss = 0.0
-    if training.task == "regression":
-        loss = np.abs(scores - y).astype(np.float64)
-        weight = np.full(len(y), 1 / len(y))
-    else:
-        predicted = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
-        loss = (predicted != y).astype(np.float64)
-        weight = np.full(len(y), 1 / len(y))
-        if training.unequal:
-            counts = np.bincount(y)
-            weight = 1 / (counts[y] * (counts > 0).sum())
+    if training.task == "classification":
+        y, scores = choice.y, choice.scores
         probabilities = Calibrator().fit(scores, y, balanced=training.unequal).transform(scores)
         chosen = np.maximum(probabilities[np.arange(len(y)), y], np.finfo(np.float32).tiny)
         log_loss = float(-np.log(chosen) @ weight)

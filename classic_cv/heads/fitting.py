@@ -71,6 +71,12 @@ CALIBRATION_SPLITS = 10
 FEW_ROWS = 2000
 
 
+def are_unequal(y: NDArray[Any]) -> bool:
+    """Whether some class of ``y`` (n,) has clearly more samples than another."""
+    counts = np.unique(y, return_counts=True)[1]
+    return bool(counts.max() > UNEQUAL * counts.min())
+
+
 @dataclass
 class TrainingSet:
     """What a head is fitted on.
@@ -94,10 +100,7 @@ class TrainingSet:
     @property
     def unequal(self) -> bool:
         """Whether some class has clearly more images than another."""
-        if self.task == "regression":
-            return False
-        counts = np.unique(self.y, return_counts=True)[1]
-        return bool(counts.max() > UNEQUAL * counts.min())
+        return self.task == "classification" and are_unequal(self.y)
 
     @property
     def scoring(self) -> Scoring:
@@ -134,6 +137,27 @@ class Choice:
     rows: NDArray[np.intp]
     scores: NDArray[Any]
     y: NDArray[Any]
+
+
+def held_out_losses(
+    choice: Choice, task: TaskKind, balanced: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Loss of each held-out row, 0 or 1 or the absolute error, and its weight in the mean; weights sum to 1.
+
+    Args:
+        choice: scores and targets of the rows.
+        task: which of the two they are of.
+        balanced: every class counts alike, so that the mean is 1 - balanced accuracy.
+    """
+    y, scores = choice.y, choice.scores
+    weight = np.full(len(y), 1 / len(y))
+    if task == "regression":
+        return np.abs(scores - y).astype(np.float64), weight
+    predicted = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
+    if balanced:
+        counts = np.bincount(y)
+        weight = 1 / (counts[y] * (counts > 0).sum())
+    return (predicted != y).astype(np.float64), weight
 
 
 @dataclass
