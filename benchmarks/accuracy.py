@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,29 +35,80 @@ from classic_cv.recipe import AUTO, DummySettings, load_recipe
 from classic_cv.stats import accuracy_interval
 
 
-def whole_fit(data: Path, recipe: str, limits: Sequence[str] = ()) -> dict[str, Any]:
-    """Run ``classic-cv fit`` in a process of its own, with ``limits`` such as ``--time-limit 5m``."""
+class FitError(Exception):
+    """A fit ended without a report; the message is what it said last."""
+
+
+@dataclass(frozen=True)
+class WholeFit:
+    """A ``classic-cv fit`` from start to end: its JSON report, seconds and peak MB of the process."""
+
+    report: dict[str, Any]
+    seconds: float
+    peak_mb: float
+
+
+def run_fit(data: Path, recipe: str, options: Sequence[str] = ()) -> WholeFit:
+    """Run ``classic-cv fit`` in a process of its own, with ``options`` such as ``--time-limit 5m``.
+
+    Raises:
+        FitError: it failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out, report = Path(folder) / "model.safetensors", Path(folder) / "report.json"
-        command = [sys.executable, "-m", "classic_cv", "fit", str(data), "--recipe", recipe, *limits]
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--out", str(out), "--json", str(report)], stdout=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            raise SystemExit(f"classic-cv fit {data} --recipe {recipe} failed")
-        result = json.loads(report.read_text())
+        command = [sys.executable, "-m", "classic_cv", "fit", str(data), "--recipe", recipe, *options]
+        timed = run_timed([*command, "--out", str(out), "--json", str(report)])
+        return WholeFit(json.loads(report.read_bytes()), timed["seconds"], timed["peak_mb"])
+
+
+def run_timed(command: Sequence[str]) -> dict[str, Any]:
+    """``seconds`` and ``peak_mb`` of a whole process.
+
+    Raises:
+        FitError: it failed.
+    """
+    timer = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_timed.py"))]
+    process = subprocess.Popen(
+        [*timer, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+    )
+    try:
+        output, errors = process.communicate()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    timed: dict[str, Any] = json.loads(output) if output else {"status": process.returncode}
+    if timed["status"]:
+        raise FitError(failure(timed["status"], errors))
+    return timed
+
+
+def failure(status: int, errors: str) -> str:
+    """Why a process failed: what it says after ``error:`` or ``no:``, else its last line, else how it ended."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    ended = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
+    if status < 0 or not lines:
+        return ended
+    starts = [i for i, line in enumerate(lines) if line.startswith(("error: ", "no: "))]
+    return " ".join(lines[starts[-1] :]).partition(": ")[2] if starts else lines[-1]
+
+
+def whole_fit(data: Path, recipe: str, limits: Sequence[str] = ()) -> dict[str, Any]:
+    """The row of a whole fit, with ``limits`` such as ``--time-limit 5m``."""
+    try:
+        fit = run_fit(data, recipe, limits)
+    except FitError as error:
+        raise SystemExit(f"classic-cv fit {data} --recipe {recipe} failed: {error}") from None
+    test = fit.report["test"]
     return {
-        "model": f"auto: {result['recipe']}" if recipe == AUTO else recipe,
-        "accuracy": result["test"]["accuracy"],
-        "accuracy_ci95": result["test"]["accuracy_ci95"],
-        "ece": result["test"]["ece"],
-        "seconds": seconds,
-        "peak_mb": usage.ru_maxrss * 1024 / 1e6,
-        "latency_ms_p95": result["test"]["latency_ms"]["p95"],
-        "model_bytes": result["test"]["model_bytes"],
+        "model": f"auto: {fit.report['recipe']}" if recipe == AUTO else recipe,
+        "accuracy": test["accuracy"],
+        "accuracy_ci95": test["accuracy_ci95"],
+        "ece": test["ece"],
+        "seconds": fit.seconds,
+        "peak_mb": fit.peak_mb,
+        "latency_ms_p95": test["latency_ms"]["p95"],
+        "model_bytes": test["model_bytes"],
     }
 
 

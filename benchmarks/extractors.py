@@ -27,6 +27,7 @@ from skimage import feature
 
 from classic_cv.features.base import Extractor
 from classic_cv.features.color import ColorHistogram
+from classic_cv.features.encoding.patch_dictionary import NOISE, PatchDictionary
 from classic_cv.features.grid import cell_edges
 from classic_cv.features.hog import HOG
 from classic_cv.features.lbp import LBP
@@ -101,6 +102,25 @@ def numpy_properties(image: Image) -> NDArray[Any]:
     return np.array([*sizes, *statistics, *image.mean(axis=(0, 1)) / 255])
 
 
+def numpy_patches(image: Image, extractor: PatchDictionary) -> NDArray[Any]:
+    """Thresholded responses to the dictionary of ``extractor``, with NumPy and one step after the other."""
+    size = extractor.size
+    windows = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))
+    patches = windows.transpose(0, 1, 4, 3, 2).reshape(-1, 3 * size**2).astype(np.float32)
+    patches -= patches.mean(axis=1, keepdims=True)
+    patches /= np.sqrt(patches.var(axis=1, keepdims=True) + np.float32(NOISE))
+    above = patches @ extractor.filters_[:-1] + extractor.filters_[-1]
+    both = np.hstack([np.maximum(above, 0), np.maximum(-above - 2 * extractor.threshold_, 0)])
+    responses: Any = both.reshape(*windows.shape[:2], -1)
+    assert isinstance(extractor.grid, int)
+    return np.concatenate([cell.mean(axis=(0, 1)) for cell in cells(responses, extractor.grid)])
+
+
+def patch_case(extractor: PatchDictionary) -> Case:
+    peer = functools.partial(numpy_patches, extractor=extractor)
+    return Case(f"patches {extractor.n_atoms} step {extractor.step}", extractor, "NumPy", peer)
+
+
 def color_case(name: str, extractor: ColorHistogram, code: int, exact: bool = True) -> Case:
     bins = (extractor.bins,) * 3 if isinstance(extractor.bins, int) else extractor.bins
     assert isinstance(extractor.grid, int)
@@ -138,6 +158,8 @@ def cases() -> list[Case]:
         lbp_case(16, 2, "uniform"),
         lbp_case(24, 3, "uniform"),
         Case("properties", ImageProperties(), "NumPy", numpy_properties),
+        patch_case(PatchDictionary(root=False)),
+        patch_case(PatchDictionary(n_atoms=1600, dictionary="sampled", root=False)),
     ]
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ArtifactError,
         ClassicCVError,
         DatasetError,
+        ExplanationError,
         ImageError,
         LatencyError,
         NotFittedError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         RecipeError,
     )
     from classic_cv.evaluation import evaluate
+    from classic_cv.explanation import Explanation
     from classic_cv.features import HOG, LBP, ColorHistogram, DoGHistogram, ImageProperties
     from classic_cv.features.resize import Resize
     from classic_cv.fitting import fit
@@ -45,6 +47,7 @@ _HOMES = {
         "ArtifactError",
         "ClassicCVError",
         "DatasetError",
+        "ExplanationError",
         "ImageError",
         "LatencyError",
         "NotFittedError",
@@ -52,6 +55,7 @@ _HOMES = {
         "RecipeError",
     ),
     "classic_cv.evaluation": ("evaluate",),
+    "classic_cv.explanation": ("Explanation",),
     "classic_cv.features": ("HOG", "LBP", "ColorHistogram", "DoGHistogram", "ImageProperties"),
     "classic_cv.features.resize": ("Resize",),
     "classic_cv.fitting": ("fit",),
@@ -76,6 +80,8 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "Dataset",
     "DatasetError",
     "DoGHistogram",
+    "Explanation",
+    "ExplanationError",
     "HOG",
     "ImageError",
     "ImageProperties",

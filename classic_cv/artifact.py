@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from classic_cv.errors import ArtifactError
 
-FORMAT_VERSION = 2
-"""2 has kernel maps, RBF heads and regression; files of format 1 are read as before."""
+FORMAT_VERSION = 3
+"""2 has kernel maps, RBF heads and regression; 3 has arrays in 16 bits and mean features. Files of
+1 and 2 are read as before."""
 
 METADATA_KEY = "classic_cv"
 

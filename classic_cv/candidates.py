@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from classic_cv.dataset import Dataset
 from classic_cv.errors import ImageError
+from classic_cv.features import EXTRACTORS
 from classic_cv.images import to_picture
 from classic_cv.recipe import (
     FLOORS,
@@ -31,6 +33,9 @@ ENLARGE = 2.5
 
 SAMPLE = 32
 """Training images whose size is looked at."""
+
+LEARNED_SIZES = 2
+"""At how many sizes recipes with codebooks are tried: small images have few descriptors."""
 
 EXACT_ROWS = 4000
 """The exact RBF kernel is tried up to so many training images; above, Nystroem's map stands in for it."""
@@ -65,10 +70,31 @@ def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
     just that size. Those with more features come first because the
     features of the others are then known already.
     """
-    recipes: list[Recipe] = []
-    seen: set[bytes] = set()
     names = [name for name in shelf() if name not in FLOORS]
     originals = [_for_task(load_recipe(name), task) for name in names]
+    plain = [recipe for recipe in originals if not learns(recipe)]
+    return [*_at_sizes(plain, sizes), *_learned_at_sizes([r for r in originals if learns(r)], sizes)]
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether some of its extractors learn a codebook, which takes seconds."""
+    return any(EXTRACTORS[spec.type].learns for spec in recipe.features)
+
+
+def _learned_at_sizes(originals: Sequence[Recipe], sizes: Sequence[int]) -> list[Recipe]:
+    """Recipes with codebooks at the larger sizes up to their own: each at its largest, the richest first, then on."""
+    recipes = []
+    for number in range(LEARNED_SIZES):
+        for original in sorted(originals, key=lambda r: (-len(r.features), -max(r.image.shape))):
+            fitting = [size for size in sizes if size <= max(original.image.shape)] or sizes[:1]
+            if number < len(fitting):
+                recipes.append(original.resized(fitting[-1 - number]))
+    return recipes
+
+
+def _at_sizes(originals: Sequence[Recipe], sizes: Sequence[int]) -> list[Recipe]:
+    recipes: list[Recipe] = []
+    seen: set[bytes] = set()
     for size in sizes:
         # Of two that become equal the one made for this size keeps its name and description.
         for original in sorted(originals, key=lambda r: (-len(r.features), abs(max(r.image.shape) - size))):
@@ -86,20 +112,24 @@ def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
 def head_variants(recipe: Recipe, n_train: int) -> list[Recipe]:
     """The same features with the other heads that the task has."""
     base = recipe.head
+    if learns(recipe):
+        # Encoders are made for linear heads; of rows as wide as theirs other heads would keep thousands.
+        return []
+    kept: dict[str, Any] = {name: getattr(base, name, None) for name in ("scale", "precision")}
     heads: list[tuple[str, Head]] = []
     if isinstance(base, LinearSVMSettings):
         for kernel_map in ("none", "hellinger", "chi2", "rbf"):
             label = "linear" if kernel_map == "none" else kernel_map
-            heads.append((label, LinearSVMSettings(scale=base.scale, kernel_map=kernel_map)))
+            heads.append((label, LinearSVMSettings(**kept, kernel_map=kernel_map)))
         if n_train <= EXACT_ROWS:
-            heads.append(("svc", RBFSVMSettings(scale=base.scale)))
+            heads.append(("svc", RBFSVMSettings(**kept)))
     elif isinstance(base, LinearSVRSettings):
         for power in ("none", "hellinger"):
             name = "linear" if power == "none" else power
-            heads.append((name, LinearSVRSettings(scale=base.scale, kernel_map=power)))
+            heads.append((name, LinearSVRSettings(**kept, kernel_map=power)))
             if n_train <= EXACT_ROWS:
                 label = "svr" if power == "none" else "hellinger-svr"
-                heads.append((label, RBFSVRSettings(scale=base.scale, kernel_map=power)))
+                heads.append((label, RBFSVRSettings(**kept, kernel_map=power)))
     return [with_head(recipe, head, label) for label, head in heads if head != base]
 
 
@@ -108,8 +138,22 @@ def with_head(recipe: Recipe, head: Head, label: str) -> Recipe:
     return msgspec.structs.replace(recipe, name=f"{recipe.name}-{label}", head=head)
 
 
+def averaged(recipe: Recipe) -> Recipe:
+    """The recipe with features averaged over the image and its mirror image."""
+    image = msgspec.structs.replace(recipe.image, mirror=True)
+    train = msgspec.structs.replace(recipe.train, mirror=False)
+    return msgspec.structs.replace(recipe, name=f"{recipe.name}-averaged", image=image, train=train)
+
+
+def with_copies(recipe: Recipe) -> Recipe:
+    """The recipe with the mirror images of the training images beside them."""
+    image = msgspec.structs.replace(recipe.image, mirror=False)
+    train = msgspec.structs.replace(recipe.train, mirror=True)
+    return msgspec.structs.replace(recipe, name=f"{recipe.name}-mirrored", image=image, train=train)
+
+
 def head_label(head: Head) -> str:
-    """A head in a few words: ``linear SVM``, ``chi2 + linear SVM``, ``RBF SVM``."""
+    """A head in a few words: ``linear SVM``, ``chi2 + linear SVM``, ``late fusion + linear SVM``, ``RBF SVM``."""
     names = {
         LinearSVMSettings: "linear SVM",
         RBFSVMSettings: "RBF SVM",
@@ -118,7 +162,8 @@ def head_label(head: Head) -> str:
     }
     name = names.get(type(head), "dummy")
     kernel_map = getattr(head, "kernel_map", "none")
-    return name if kernel_map == "none" else f"{kernel_map} + {name}"
+    name = name if kernel_map == "none" else f"{kernel_map} + {name}"
+    return f"late fusion + {name}" if getattr(head, "fusion", "early") == "late" else name
 
 
 def _for_task(recipe: Recipe, task: TaskKind) -> Recipe:

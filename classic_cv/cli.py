@@ -254,24 +254,47 @@ def fit(
     show_default=True,
     help="How to print.",
 )
+@click.option(
+    "--explain",
+    "drawing",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw over the one image given what speaks for its class and what against.",
+)
+@click.option("--explain-class", metavar="NAME", help="Explain this class, not the predicted one.")
 @jobs_option
 @json_option
 def predict(
-    model: Path, images: tuple[str, ...], top: int, style: str, jobs: int, json_file: str | None
+    model: Path,
+    images: tuple[str, ...],
+    top: int,
+    style: str,
+    drawing: Path | None,
+    explain_class: str | None,
+    jobs: int,
+    json_file: str | None,
 ) -> None:
     """Predict the class, or the number, of images: files, folders of images, or - for one image on standard input.
 
     Unreadable images are named on standard error and skipped; when none is left the exit status is 2.
     """
     from classic_cv.model import load
-    from classic_cv.prediction import predict_paths
+    from classic_cv.prediction import check_explaining, predict_explained, predict_paths
     from classic_cv.report import predictions_writer
 
+    if drawing:
+        check_explaining(images, drawing, model)
+    elif explain_class is not None:
+        raise click.UsageError("--explain-class needs --explain FILE.png, the file to draw")
     loaded = load(model)
     style = style if json_file != "-" else "none"
     write = predictions_writer(style, min(top, len(loaded.class_names)), loaded.task)
     predictions, done = [], 0
-    for prediction in predict_paths(loaded, images, top=top, jobs=jobs):
+    if drawing:
+        found = iter([predict_explained(loaded, images, drawing, explain_class, top)])
+    else:
+        found = predict_paths(loaded, images, top=top, jobs=jobs)
+    for prediction in found:
         if "error" in prediction:
             click.echo(f"skipped: {prediction['error']}", err=True)
         else:

@@ -44,6 +44,10 @@ class ArtifactError(ClassicCVError):
     """A model file is damaged, truncated, foreign, or of a newer format; or it cannot be written."""
 
 
+class ExplanationError(ClassicCVError):
+    """A model's scores are not sums over parts of an image, or it has no such class."""
+
+
 class LatencyError(ClassicCVError):
     """No model keeps the latency limit: the answer is no, and the command line exits with 1."""
 

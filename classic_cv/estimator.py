@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.errors import NotFittedError, ParameterError
+from classic_cv.float16 import from_float16, rounded, to_float16
 
 Parameter = tuple[str, Any, Any]
 """(name, type, default) of an ``__init__`` parameter."""
@@ -53,8 +55,29 @@ def params_struct(cls: type[Estimator]) -> type[msgspec.Struct]:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays as Python numbers and lists, which is what the validator knows."""
+    """NumPy scalars and arrays as Python numbers and lists, structs as dicts: what the validator looks into."""
+    if isinstance(value, msgspec.Struct):
+        # A struct as it is would pass unseen: msgspec trusts the fields of one that is there already.
+        return msgspec.to_builtins(value, enc_hook=_plain)
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def from_plain(cls: type[Estimator], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of ``cls`` with dicts, as recipes hold them, turned into the structs that are declared.
+
+    Raises:
+        msgspec.ValidationError: a dict is not what is declared.
+    """
+    kinds = {name: kind for name, kind, _ in signature_of(cls)}
+    return {
+        name: msgspec.convert(value, kinds[name]) if isinstance(value, Mapping) else value
+        for name, value in params.items()
+    }
+
+
+def _exponent(name: str) -> str:
+    """``coef_exponent_`` for ``coef_``."""
+    return f"{name}exponent_"
 
 
 class Estimator:
@@ -62,6 +85,11 @@ class Estimator:
 
     learned: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that ``fit`` learns and a model file keeps."""
+
+    large: ClassVar[tuple[str, ...]] = ()
+    """Those of them that ``round_to_float16`` rounds: float32 arrays that make up most of a model file."""
+
+    _in_float16 = False
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters by name, as scikit-learn's ``clone`` and searches ask for them."""
@@ -88,13 +116,18 @@ class Estimator:
         Raises:
             ParameterError: names the class, the parameter, the value and what is allowed.
         """
-        values = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         for name, kind, _ in signature_of(type(self)):
+            value = getattr(self, name)
             try:
-                msgspec.convert(values[name], kind)
+                checked = msgspec.convert(_plain(value), kind)
+                if isinstance(checked, msgspec.Struct) and type(value) is not type(checked):
+                    raise msgspec.ValidationError(
+                        f"expected `{type(checked).__name__}`, got `{type(value).__name__}`"
+                    )
             except msgspec.ValidationError as error:
+                shown = value if isinstance(value, msgspec.Struct) else _plain(value)
                 raise ParameterError(
-                    f"{type(self).__name__}({name}={values[name]!r}): {str(error)[:1].lower()}{str(error)[1:]}"
+                    f"{type(self).__name__}({name}={shown!r}): {str(error)[:1].lower()}{str(error)[1:]}"
                 ) from None
 
     def check_fitted(self) -> None:
@@ -103,15 +136,41 @@ class Estimator:
         if missing:
             raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The learned attributes as arrays, by name: what a model file keeps besides the parameters."""
+    def round_to_float16(self) -> Self:
+        """Round the large learned arrays, which stay float32, to values that ``state`` keeps in 16 bits."""
         self.check_fitted()
-        return {name: np.asarray(getattr(self, name)) for name in self.learned}
+        for name in self.large:
+            setattr(self, name, rounded(getattr(self, name)))
+        self._in_float16 = True
+        return self
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The learned attributes as arrays, by name: what a model file keeps besides the parameters.
+
+        A large one that ``round_to_float16`` has rounded is float16 ``name`` and int16 ``nameexponent_``.
+        """
+        self.check_fitted()
+        state: dict[str, NDArray[Any]] = {}
+        for name in self.learned:
+            array = np.asarray(getattr(self, name))
+            state |= self._halves(name, array) or {name: array}
+        return state
+
+    def _halves(self, name: str, array: NDArray[Any]) -> dict[str, NDArray[Any]] | None:
+        """A rounded array in 16 bits; None for others, and where it was changed since and that would lose something."""
+        if not self._in_float16 or name not in self.large:
+            return None
+        values, exponents = to_float16(array)
+        exact = np.array_equal(from_float16(values, exponents), array, equal_nan=True)
+        return {name: values, _exponent(name): exponents} if exact else None
 
     def load_state(self, state: dict[str, NDArray[Any]]) -> Self:
         """Set the learned attributes from what ``state`` returned; a 0-d integer becomes an int."""
+        self._in_float16 = any(state[name].dtype == np.float16 for name in self.large)
         for name in self.learned:
             array = state[name]
+            if array.dtype == np.float16:
+                array = from_float16(array, state[_exponent(name)])
             # Only integers: a 0-d float32 as a Python float would come back as float64.
             number = array.ndim == 0 and array.dtype.kind == "i"
             setattr(self, name, array.item() if number else array)

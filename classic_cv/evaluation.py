@@ -18,7 +18,7 @@ from classic_cv.features.base import Features
 from classic_cv.metrics import classification_metrics, regression_metrics
 from classic_cv.model import Model
 from classic_cv.task import Task, listed, make_task, strata_of
-from classic_cv.timing import available_cores, cpu_name, latencies_ms, peak_rss_mb, percentiles, thread_limit
+from classic_cv.timing import available_cores, cpu_name, one_by_one, peak_rss_mb
 
 LATENCY_IMAGES = 200
 """Images that single-image latency is measured on, evenly spread over the part."""
@@ -204,6 +204,4 @@ def _class_indices(model: Model, dataset: Dataset, task: Task, indices: NDArray[
 def single_image_latency(model: Model, dataset: Dataset, indices: NDArray[np.intp]) -> dict[str, float]:
     """Percentiles in ms of one image at a time, encoded bytes to probabilities, on one thread."""
     chosen = indices[np.linspace(0, len(indices) - 1, min(LATENCY_IMAGES, len(indices))).astype(np.intp)]
-    items = [[dataset.read(int(index))] for index in chosen]
-    with thread_limit(1):
-        return percentiles(latencies_ms(model.predict, items))
+    return one_by_one(model.predict, [[dataset.read(int(index))] for index in chosen])

@@ -22,6 +22,9 @@ from classic_cv.images import Picture
 BATCH_BYTES = 2**21
 """Prepared pixels of one batch: small images go in big batches, so that Python's cost per call is shared."""
 
+MOVED_ROWS = 256
+"""Rows that are moved at a time where unreadable images have left a gap."""
+
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how many are done, how many there are)."""
 
@@ -39,11 +42,15 @@ class ImageSource(Protocol):
 
 @dataclass
 class Batch:
-    """One batch of results: which items have features, and why the others have none."""
+    """One batch of results: which items have features, and why the others have none.
+
+    ``copies`` are the features of their mirror images, where they were asked for.
+    """
 
     kept: list[int] = field(default_factory=list)
     problems: list[ImageError] = field(default_factory=list)
     features: Features = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    copies: Features | None = None
 
 
 @dataclass
@@ -51,7 +58,8 @@ class Extraction:
     """Features of the readable items.
 
     Attributes:
-        X: float32 (n_kept, n_features), rows in the order of ``kept``.
+        X: float32 (n_kept, n_features), rows in the order of ``kept``; with mirrored copies (2 * n_kept, n_features),
+            the items first and then the mirror image of each, in the same order.
         kept: (n_kept,) item indices that could be read.
         problems: one error per item that could not.
     """
@@ -59,6 +67,23 @@ class Extraction:
     X: Features
     kept: NDArray[np.intp]
     problems: list[ImageError]
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether X also has a row for the mirror image of each item."""
+        return len(self.X) != len(self.kept)
+
+    def rows(self, items: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The rows of X of some of the items, given by their places in ``kept``, with their copies if there are any."""
+        return np.concatenate([items, len(self.kept) + items]) if self.has_copies else items
+
+    def take(self, items: NDArray[np.intp]) -> Extraction:
+        """Some of the items, given by their places in ``kept``, in this order and with their copies."""
+        return Extraction(self.X[self.rows(items)], self.kept[items], self.problems)
+
+    def ordered(self) -> Extraction:
+        """The same in ascending order of ``kept``."""
+        return self.take(np.argsort(self.kept))
 
 
 def read_pictures(
@@ -77,7 +102,11 @@ def read_pictures(
 
 
 def extract_batches(
-    source: ImageSource, indices: Sequence[int], featurizer: Featurizer, jobs: int = 1
+    source: ImageSource,
+    indices: Sequence[int],
+    featurizer: Featurizer,
+    jobs: int = 1,
+    with_copies: bool = False,
 ) -> Iterator[Batch]:
     """Features of ``source``'s items ``indices``, batch by batch in order, as they are ready."""
 
@@ -85,6 +114,8 @@ def extract_batches(
         batch, pictures = read_pictures(source, part, featurizer)
         if pictures:
             batch.features = featurizer.transform(pictures)
+            if with_copies:
+                batch.copies = featurizer.transform(pictures, mirrored=True)
         return batch
 
     height, width = featurizer.settings.shape
@@ -110,17 +141,35 @@ def extract(
     jobs: int = 1,
     progress: Progress | None = None,
     task: str = "features",
+    with_copies: bool = False,
 ) -> Extraction:
-    """Features of ``source``'s items ``indices`` in one array; memory grows with features, not pixels."""
+    """Features of ``source``'s items ``indices`` in one array; memory grows with features, not pixels.
+
+    ``with_copies``: those of their mirror images as well.
+    """
     wanted = [int(index) for index in indices]
-    X = np.empty((len(wanted), featurizer.n_features), np.float32)
+    X = np.empty(((2 if with_copies else 1) * len(wanted), featurizer.n_features), np.float32)
     kept: list[int] = []
     problems: list[ImageError] = []
-    for batch in extract_batches(source, wanted, featurizer, jobs):
+    for batch in extract_batches(source, wanted, featurizer, jobs, with_copies):
         if batch.kept:
             X[len(kept) : len(kept) + len(batch.kept)] = batch.features
+            if batch.copies is not None:
+                start = len(wanted) + len(kept)
+                X[start : start + len(batch.kept)] = batch.copies
         kept += batch.kept
         problems += batch.problems
         if progress:
             progress(task, len(kept) + len(problems), len(wanted))
-    return Extraction(X[: len(kept)], np.array(kept, np.intp), problems)
+    found = joined(X, len(wanted), len(kept)) if with_copies else X[: len(kept)]
+    return Extraction(found, np.array(kept, np.intp), problems)
+
+
+def joined(X: Features, start: int, n: int) -> Features:
+    """The first n rows of X and the n rows from ``start`` on, which are moved up to them in place."""
+    if start > n:
+        # Part by part: NumPy would put all of what overlaps aside.
+        for row in range(0, n, MOVED_ROWS):
+            stop = min(row + MOVED_ROWS, n)
+            X[n + row : n + stop] = X[start + row : start + stop]
+    return X[: 2 * n]

@@ -2,7 +2,8 @@
 
 A search looks at the same images again and again, with recipes that share extractors. The store cuts the
 training images, in their nested order, into chunks and keeps each extractor's features of each chunk in a
-``joblib.Memory``. An image is decoded once for all extractors of a recipe that still have to see it.
+``joblib.Memory``. An image is decoded once for all extractors of a recipe that still have to see it. What an
+extractor says of the mirror images is a block of its own, from which ``image.mirror`` and ``train.mirror`` are served.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import msgspec
 import numpy as np
 
 from classic_cv.errors import ImageError
-from classic_cv.extraction import Extraction, read_pictures
+from classic_cv.extraction import Extraction, joined, read_pictures
 from classic_cv.features.base import Extractor, Features
 from classic_cv.featurizer import Featurizer
 from classic_cv.fitting import Job, sample_pictures
 from classic_cv.images import Picture
-from classic_cv.recipe import Recipe
+from classic_cv.recipe import FeatureSettings, ImageSettings, Recipe
 from classic_cv.timing import thread_limit
 
 CHUNK = 250
@@ -37,7 +38,7 @@ class Block(NamedTuple):
 
 
 def compute_block(key: str, start: int, stop: int, make: Callable[[], Block]) -> Block:
-    """The block of extractor ``key`` for images ``start:stop`` of the order; what ``joblib.Memory`` wraps."""
+    """The block of extractor and side ``key`` for images ``start:stop`` of the order; ``joblib.Memory`` wraps it."""
     return make()
 
 
@@ -58,79 +59,164 @@ class FeatureStore:
         self.job = job
         self.order = job.order()
         self._cached = Memory(folder, verbose=0).cache(compute_block, ignore=["make"])
-        self._featurizers: dict[str, Featurizer] = {}
+        self._fitted: dict[str, tuple[Extractor, bool]] = {}
+        self._sketches: dict[str, Featurizer] = {}
         self._samples: dict[str, list[Picture]] = {}
 
+    def sketch(self, recipe: Recipe) -> Featurizer:
+        """The featurizer of a recipe with placeholders for what is costly to learn: its widths, time and size."""
+        key = json.dumps([_prepared(recipe), recipe.to_table()["features"]])
+        if key not in self._sketches:
+            sample = self._sample(recipe, Extractor.fit_images)
+            self._sketches[key] = Featurizer.of(recipe).fit(sample, learn=False)
+        return self._alike(recipe, self._sketches[key])
+
     def featurizer(self, recipe: Recipe) -> Featurizer:
-        """The fitted featurizer of a recipe: the same that ``fit`` with this recipe would use."""
-        key = json.dumps([msgspec.to_builtins(recipe.image), msgspec.to_builtins(recipe.features)])
-        if key not in self._featurizers:
-            image = json.dumps(msgspec.to_builtins(recipe.image))
-            if image not in self._samples:
-                self._samples[image] = sample_pictures(recipe, self.job.dataset, self.job.train)
-            self._featurizers[key] = Featurizer.of(recipe).fit(self._samples[image])
-        return self._featurizers[key]
+        """The fitted featurizer of a recipe: the same that ``fit`` with this recipe would use.
+
+        What one extractor has learned serves every recipe that has it.
+        """
+        featurizer = Featurizer.of(recipe)
+        sample = functools.partial(self._sample, recipe, featurizer.fit_images)
+        for number, spec in enumerate(recipe.features):
+            key = self._extractor_key(recipe, spec)
+            if key not in self._fitted:
+                alone = Featurizer.of(msgspec.structs.replace(recipe, features=(spec,)))
+                alone.fit(sample())
+                self._fitted[key] = alone.extractors[0], alone.gray
+            featurizer.extractors[number], featurizer.gray = self._fitted[key]
+        return featurizer if recipe.features else featurizer.fit(sample())
+
+    def unlearned(self, recipe: Recipe) -> int:
+        """Images that extractors still have to learn from before the recipe's features can be computed."""
+        return sum(
+            min(extractor.fit_images, len(self.job.train))
+            for extractor, spec in zip(self.sketch(recipe).extractors, recipe.features, strict=True)
+            if extractor.learns and self._extractor_key(recipe, spec) not in self._fitted
+        )
+
+    def _alike(self, recipe: Recipe, featurizer: Featurizer) -> Featurizer:
+        """With what else the recipe says of the image: whether it is mirrored."""
+        sizes = [spec.image_size for spec in recipe.features]
+        return Featurizer(recipe.image, featurizer.extractors, featurizer.gray, sizes)
+
+    def _extractor_key(self, recipe: Recipe, spec: FeatureSettings) -> str:
+        return json.dumps([_prepared(recipe), spec.to_table()], sort_keys=True)
+
+    def _sample(self, recipe: Recipe, most: int) -> list[Picture]:
+        """Training pictures prepared for the recipe; only the last sample is kept, the rest would fill the memory."""
+        key = json.dumps([_prepared(recipe), most])
+        if key not in self._samples:
+            self._samples = {key: sample_pictures(recipe, self.job.dataset, self.job.train, most)}
+        return self._samples[key]
 
     def missing(self, recipe: Recipe, n: int) -> int:
-        """How many of the first n images lack some of the recipe's features."""
-        keys = self._keys(self.featurizer(recipe), recipe)
-        return sum(
+        """How many of the first n images lack some of the recipe's features, in predictions' worth of work.
+
+        An image whose mirrored copy lacks features as well counts twice, as two predictions would; with
+        ``image.mirror`` a prediction looks at both, and an image that lacks only one of them counts half.
+        """
+        sides = self._sides(self.sketch(recipe), recipe)
+        images = sum(
             stop - start
+            for keys in sides
             for start, stop in self._chunks(n)
             if not all(self._has(key, start, stop) for key in keys)
         )
+        return -(-images // 2) if recipe.image.mirror else images
 
     def extraction(self, recipe: Recipe, n: int) -> Extraction:
-        """Features of the first n training images that can be read, in nested order."""
+        """Features of the first n training images that can be read, in nested order.
+
+        Where the recipe says ``train.mirror = true``, those of their mirrored copies follow in the same order.
+        """
         from joblib import Parallel, delayed
 
         featurizer = self.featurizer(recipe)
-        keys = self._keys(featurizer, recipe)
-        if not keys:  # the dummy looks at nothing
-            return Extraction(np.empty((n, 0), np.float32), self.order[:n], [])
+        sides = self._sides(featurizer, recipe)
+        copies = len(sides) == 2 and not recipe.image.mirror
+        if not featurizer.extractors:  # the dummy looks at nothing
+            return Extraction(np.empty(((2 if copies else 1) * n, 0), np.float32), self.order[:n], [])
         chunks = self._chunks(n)
-        X = np.empty((chunks[-1][1], featurizer.n_features), np.float32)
+        most = chunks[-1][1]
+        X = np.empty(((2 if copies else 1) * most, featurizer.n_features), np.float32)
         kept: list[int] = []
         problems: list[ImageError] = []
         with thread_limit(1):
             results = Parallel(n_jobs=self.job.jobs, prefer="threads", return_as="generator")(
-                delayed(self._blocks)(featurizer, keys, start, stop) for start, stop in chunks
+                delayed(self._blocks)(featurizer, sides, start, stop) for start, stop in chunks
             )
             for blocks in results:
-                rows = slice(len(kept), len(kept) + len(blocks[0].kept))
-                if blocks[0].kept:
-                    np.concatenate([block.features for block in blocks], axis=1, out=X[rows])
-                kept += blocks[0].kept
-                problems += [ImageError(source, reason) for source, reason in blocks[0].problems]
+                first = blocks[0][0]
+                if first.kept:
+                    rows = X[len(kept) : len(kept) + len(first.kept)]
+                    _join(blocks[0], rows)
+                    if copies:
+                        start = most + len(kept)
+                        _join(blocks[1], X[start : start + len(first.kept)])
+                    elif len(blocks) == 2:
+                        rows += _join(blocks[1])
+                        rows *= np.float32(0.5)
+                kept += first.kept
+                problems += [ImageError(source, reason) for source, reason in first.problems]
                 if self.job.progress:
-                    self.job.progress(f"features of {recipe.name}", len(kept) + len(problems), chunks[-1][1])
-        wanted = np.isin(kept, self.order[:n])
-        found = X[: len(kept)]
-        return Extraction(found if wanted.all() else found[wanted], np.array(kept, np.intp)[wanted], problems)
+                    self.job.progress(f"features of {recipe.name}", len(kept) + len(problems), most)
+        all_kept = np.array(kept, np.intp)
+        found = joined(X, most, len(kept)) if copies else X[: len(kept)]
+        extraction = Extraction(found, all_kept, problems)
+        wanted = np.isin(all_kept, self.order[:n])
+        return extraction if wanted.all() else extraction.take(np.flatnonzero(wanted))
 
     def _chunks(self, n: int) -> list[tuple[int, int]]:
         last = min(-(-n // CHUNK) * CHUNK, len(self.order))
         return [(start, min(start + CHUNK, last)) for start in range(0, last, CHUNK)]
 
-    def _keys(self, featurizer: Featurizer, recipe: Recipe) -> list[str]:
-        image = [msgspec.to_builtins(recipe.image), featurizer.gray]
-        return [json.dumps([*image, msgspec.to_builtins(spec)], sort_keys=True) for spec in recipe.features]
+    def _sides(self, featurizer: Featurizer, recipe: Recipe) -> list[list[str]]:
+        """A key per extractor for the images, and where they are needed for the mirror images."""
+        image = [msgspec.to_builtins(_unmirrored(recipe.image)), featurizer.gray]
+        both = recipe.image.mirror or recipe.train.mirror is True
+        return [
+            [json.dumps([*image, mirrored, spec.to_table()], sort_keys=True) for spec in recipe.features]
+            for mirrored in ((False, True) if both else (False,))
+        ]
 
     def _has(self, key: str, start: int, stop: int) -> bool:
         return bool(self._cached.check_call_in_cache(key, start, stop, None))
 
-    def _blocks(self, featurizer: Featurizer, keys: list[str], start: int, stop: int) -> list[Block]:
+    def _blocks(
+        self, featurizer: Featurizer, sides: list[list[str]], start: int, stop: int
+    ) -> list[list[Block]]:
+        """For each side a block per extractor."""
+
         @functools.cache
         def read() -> Any:
             return read_pictures(self.job.dataset, self.order[start:stop].tolist(), featurizer)
 
-        def make(extractor: Extractor) -> Block:
+        def make(number: int, mirrored: bool) -> Block:
             batch, pictures = read()
-            alone = Featurizer(featurizer.settings, [extractor], featurizer.gray)
-            features = alone.transform(pictures) if pictures else np.zeros((0, 0), np.float32)
+            alone = featurizer.only(number, _unmirrored(featurizer.settings))
+            features = alone.transform(pictures, mirrored) if pictures else np.zeros((0, 0), np.float32)
             return Block(batch.kept, [(p.source, p.reason) for p in batch.problems], features)
 
         return [
-            self._cached(key, start, stop, functools.partial(make, extractor))
-            for key, extractor in zip(keys, featurizer.extractors, strict=True)
+            [
+                self._cached(key, start, stop, functools.partial(make, number, mirrored))
+                for number, key in enumerate(keys)
+            ]
+            for keys, mirrored in zip(sides, (False, True), strict=False)
         ]
+
+
+def _prepared(recipe: Recipe) -> dict[str, Any]:
+    """How images are prepared, whatever is mirrored afterwards: extractors learn from images as they are."""
+    prepared: dict[str, Any] = msgspec.to_builtins(_unmirrored(recipe.image))
+    return prepared
+
+
+def _unmirrored(settings: ImageSettings) -> ImageSettings:
+    return msgspec.structs.replace(settings, mirror=False)
+
+
+def _join(blocks: list[Block], out: Features | None = None) -> Features:
+    """The extractors' features side by side."""
+    return np.concatenate([block.features for block in blocks], axis=1, out=out)

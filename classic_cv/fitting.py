@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -15,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from classic_cv._latency import Encoded, fresh_latency, settled
 from classic_cv.artifact import Metadata
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
 from classic_cv.errors import (
@@ -28,28 +30,21 @@ from classic_cv.errors import (
 )
 from classic_cv.evaluation import LATENCY_IMAGES, measure, single_image_latency, skipped_images
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
+from classic_cv.features.base import Extractor
 from classic_cv.featurizer import Featurizer
 from classic_cv.heads.fitting import TrainingSet, fit_head
+from classic_cv.heads.rbf_svm import MAX_ROWS
 from classic_cv.images import Picture, to_picture
 from classic_cv.model import Model
-from classic_cv.recipe import AUTO, LinearSVRSettings, RBFSVRSettings, Recipe, load_recipe
+from classic_cv.recipe import AUTO, LinearSVRSettings, RBFSVMSettings, RBFSVRSettings, Recipe, load_recipe
 from classic_cv.subset import nested_order
 from classic_cv.task import Task, TaskName, make_task, strata_of
 
 if TYPE_CHECKING:
     from classic_cv.insight import Refits
 
-FIT_SAMPLE = 64
-"""Training images that the extractors are fitted on, evenly spread over the training part."""
-
 MAX_BAD = 0.1
 """The share of unreadable images above which fitting fails."""
-
-ATTEMPTS = 3
-"""How often latency is measured where a limit has to be kept."""
-
-RETRIES, PAUSE = 8, 0.5
-"""Further measurements of a fitted model that missed its limit, and the seconds before each."""
 
 TIME_LIMIT = 300.0
 """Seconds that a search may take by default, from reading to the written model."""
@@ -165,6 +160,9 @@ def fit(
             check_latency(model, job, latency_limit)
     fit_seconds = time.perf_counter() - started
     model.report = _report(model, job, extraction, fit_seconds, insight)
+    if latency_limit is not None and model.report["test"] is not None:
+        # Measured like the limit that was given.
+        model.report["test"]["latency_ms"] = latency_in_use(model, job.dataset, job.split.test)
     failed = model.report.pop("insight_failed", None)
     model.report["notes"] += [failed] if failed else []
     if summary is not None:
@@ -206,31 +204,43 @@ def make_job(
     return Job(dataset, split, decided, train, seed, test_fraction, max_bad, jobs, started, progress)
 
 
-def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -> tuple[Model, Extraction]:
+def fit_recipe(
+    job: Job, recipe: Recipe, extraction: Extraction | None = None, featurizer: Featurizer | None = None
+) -> tuple[Model, Extraction]:
     """Fit one recipe on its training images.
 
     Args:
         job: data, split and task.
         recipe: what to fit; for a regression its head is exchanged for one that estimates numbers.
-        extraction: its features, where they are known already; overwritten.
+        extraction: its features, where they are known already, with mirrored copies where the recipe says
+            ``train.mirror = true``; overwritten. Not used with ``"auto"``.
+        featurizer: the recipe's, where it is fitted already, see ``fit_featurizer``.
+
+    Raises:
+        RecipeError: the recipe cannot learn the task.
+        DatasetError: too many images cannot be read, or all of a class.
+        ValueError: ``extraction`` has copies and should not, or the other way round.
     """
     if job.task.kind == "regression":
         recipe = recipe.for_regression()
     _check_recipe(job, recipe)
-    featurizer = fit_featurizer(recipe, job.dataset, job.train)
+    if featurizer is None:
+        featurizer = fit_featurizer(recipe, job.dataset, job.train)
+    mirroring: dict[str, Any] = {}
+    if recipe.train.mirror == "auto":
+        from classic_cv.mirroring import choose_mirroring
+
+        chosen = choose_mirroring(job, recipe, featurizer)
+        recipe, mirroring, extraction = chosen.recipe, chosen.summary, chosen.extraction
     if extraction is None:
-        indices = job.training_indices(recipe)
-        extraction = extract(job.dataset, indices, featurizer, job.jobs, job.progress, "training features")
-    check_bad(skipped_images(job.dataset, job.split, extraction.problems), len(job.dataset), job.max_bad)
-    names, y = learned_targets(job, extraction.kept)
-    training = TrainingSet(
-        extraction.X,
-        y,
-        fold_groups(job.split, extraction.kept),
-        featurizer.group_widths,
-        job.task.kind,
-        job.seed,
-    )
+        extraction = training_features(job, recipe, featurizer)
+    elif extraction.has_copies != (recipe.train.mirror is True):
+        raise ValueError(
+            f"{len(extraction.X)} rows for {len(extraction.kept)} images do not fit train.mirror = "
+            f"{recipe.train.mirror}: extract them with the recipe that is fitted"
+        )
+    training = training_set(job, extraction, featurizer.group_widths)
+    names, _ = learned_targets(job, extraction.kept)
     stack = fit_head(recipe.head, training, job.progress)
     # The model keeps the recipe with every choice filled in: fitted again, it gives the same model.
     recipe = msgspec.structs.replace(recipe, head=stack.settings)
@@ -243,13 +253,53 @@ def fit_recipe(job: Job, recipe: Recipe, extraction: Extraction | None = None) -
         test_fraction=job.test_fraction,
         split_sha256=job.split.fingerprint,
         n_train=len(extraction.kept),
-        fit=stack.choices,
+        fit={**stack.choices, **({"mirror": mirroring} if mirroring and stack.choices else {})},
         versions=versions(),
         task=job.task.kind,
         positive=job.task.positive,
         target=job.dataset.target_name,
     )
-    return Model(recipe, featurizer, stack.head, stack.calibrator, metadata, stack.maps), extraction
+    model = Model(recipe, featurizer, stack.head, stack.calibrator, metadata, stack.maps, stack.mean)
+    return model, extraction
+
+
+def training_features(job: Job, recipe: Recipe, featurizer: Featurizer) -> Extraction:
+    """Features of the recipe's training images, with mirrored copies where it says ``train.mirror = true``."""
+    return extract(
+        job.dataset,
+        job.training_indices(recipe),
+        featurizer,
+        job.jobs,
+        job.progress,
+        "training features",
+        with_copies=recipe.train.mirror is True,
+    )
+
+
+def training_set(job: Job, extraction: Extraction, widths: Sequence[int]) -> TrainingSet:
+    """What a head is fitted on, or chosen by: features, mirrored copies if they have any, targets and groups.
+
+    Args:
+        job: data, split and task.
+        extraction: of some or all training images; its X is not copied, so that fitting overwrites it.
+        widths: columns of each extractor.
+
+    Raises:
+        DatasetError: too many unreadable images, none that is readable, or a single class.
+    """
+    if not len(extraction.kept):
+        raise DatasetError(
+            f"{job.dataset.name}: none of the first {len(extraction.problems)} training images can be read; "
+            f"the first: {extraction.problems[0]}"
+        )
+    check_bad(skipped_images(job.dataset, job.split, extraction.problems), len(job.dataset), job.max_bad)
+    y = job.task.y[extraction.kept]
+    if job.task.kind == "classification":
+        y = np.unique(y, return_inverse=True)[1]
+        if y.max() == 0:
+            learned_targets(job, extraction.kept)  # says which class is left
+    groups = fold_groups(job.split, extraction.kept)
+    return TrainingSet(extraction.X, y, groups, widths, job.task.kind, job.seed)
 
 
 def _check_recipe(job: Job, recipe: Recipe) -> None:
@@ -259,6 +309,8 @@ def _check_recipe(job: Job, recipe: Recipe) -> None:
             f"recipe {recipe.name}: its head estimates numbers, and {job.dataset.name} has classes: use a head of "
             "type linear-svm or rbf-svm, or --task regression"
         )
+    if recipe.train.mirror is True:
+        _check_copies(job, recipe)
     images, classes = recipe.train.images, len(job.task.class_names)
     if images != "all" and images < classes:
         raise RecipeError(
@@ -266,19 +318,28 @@ def _check_recipe(job: Job, recipe: Recipe) -> None:
         )
 
 
+def _check_copies(job: Job, recipe: Recipe) -> None:
+    """Raise RecipeError when the recipe gains nothing by mirrored copies, or cannot take so many rows."""
+    if recipe.image.mirror:
+        raise RecipeError(
+            f"recipe {recipe.name}: image.mirror and train.mirror are both true, but with image.mirror an image and "
+            "its mirror image have the same features: set one of them to false"
+        )
+    n = len(job.training_indices(recipe))
+    if isinstance(recipe.head, RBFSVMSettings | RBFSVRSettings) and 2 * n > MAX_ROWS:
+        raise RecipeError(
+            f"recipe {recipe.name}: {n} images and their mirror images are too many for the exact RBF kernel, which "
+            f"takes {MAX_ROWS} rows: set train.mirror to false, or train.images to at most {MAX_ROWS // 2}"
+        )
+
+
 def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
-    """Percentiles in ms of the model on training images.
+    """Percentiles in ms of the model on training images, as it will be used: in a fresh process.
 
     Raises:
         LatencyError: the 95th percentile is above ``limit``.
     """
-    latency = training_latency(model, job, LATENCY_IMAGES, ATTEMPTS)
-    for _ in range(RETRIES):
-        if latency["p95"] <= limit:
-            break
-        # Some seconds of other load must not cost a model that took minutes.
-        time.sleep(PAUSE)
-        latency = training_latency(model, job, LATENCY_IMAGES)
+    latency = latency_in_use(model, job.dataset, job.train, limit)
     if latency["p95"] > limit:
         raise LatencyError(
             f"{model.recipe.name} takes {latency['p95']:.2f} ms (95th percentile, encoded bytes to label, one "
@@ -286,6 +347,33 @@ def check_latency(model: Model, job: Job, limit: float) -> dict[str, float]:
             "fewer features, or --recipe auto"
         )
     return latency
+
+
+def latency_in_use(
+    model: Model, dataset: Dataset, indices: NDArray[np.intp], limit: float = np.inf
+) -> dict[str, float]:
+    """Percentiles in ms of the dataset's items ``indices``, or of as many as count, one at a time on one thread.
+
+    Measured in a fresh process that loads the model; in this one where that cannot be.
+
+    Raises:
+        ImageError: none of the images can be read.
+    """
+    chosen = _spread(indices, LATENCY_IMAGES)
+    images: list[Encoded] = []
+    for index in chosen.tolist():
+        with contextlib.suppress(ImageError):
+            images.append(dataset.read(index))
+    found = fresh_latency(model, images, limit)
+    if found is None:
+        readable = _readable(dataset, chosen)
+        found = settled(lambda: single_image_latency(model, dataset, readable), limit)
+    return found
+
+
+def _spread(indices: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """At most ``most`` of them, spread evenly."""
+    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(np.intp)]
 
 
 def training_latency(model: Model, job: Job, most: int, attempts: int = 1) -> dict[str, float]:
@@ -296,7 +384,7 @@ def training_latency(model: Model, job: Job, most: int, attempts: int = 1) -> di
     Raises:
         ImageError: none of them can be read.
     """
-    indices = job.train[np.linspace(0, len(job.train) - 1, min(most, len(job.train))).astype(np.intp)]
+    indices = _spread(job.train, most)
     try:
         runs = [single_image_latency(model, job.dataset, indices)]
     except ImageError:
@@ -324,14 +412,23 @@ def fit_featurizer(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) ->
     return Featurizer.of(recipe).fit(sample_pictures(recipe, dataset, train))
 
 
-def sample_pictures(recipe: Recipe, dataset: Dataset, train: NDArray[np.intp]) -> list[Picture]:
+def sample_pictures(
+    recipe: Recipe, dataset: Dataset, train: NDArray[np.intp], most: int | None = None
+) -> list[Picture]:
     """A sample spread evenly over the training images, prepared as the recipe says.
+
+    As many as the recipe's extractors want to see, or at most ``most``.
 
     Raises:
         DatasetError: none of it can be read.
     """
-    sample = train[np.linspace(0, len(train) - 1, min(FIT_SAMPLE, len(train))).astype(np.intp)]
-    batch, pictures = read_pictures(dataset, sample.tolist(), Featurizer.of(recipe))
+    featurizer = Featurizer.of(recipe)
+    first = _spread(train, Extractor.fit_images)
+    rest = np.setdiff1d(train, first)
+    more = min((featurizer.fit_images if most is None else most) - len(first), len(rest))
+    # The beginning is the same however many there are.
+    sample = np.concatenate([first, _spread(rest, more)]) if more > 0 else first
+    batch, pictures = read_pictures(dataset, sample.tolist(), featurizer)
     if not pictures:
         raise DatasetError(
             f"{dataset.name}: none of {len(sample)} sampled training images can be read; "

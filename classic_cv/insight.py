@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from classic_cv.dataset import Dataset
 from classic_cv.errors import ClassicCVError, ImageError
-from classic_cv.extraction import extract
+from classic_cv.extraction import Extraction, extract
 from classic_cv.features.base import Features
+from classic_cv.featurizer import Featurizer
 from classic_cv.fitting import Job, fit_featurizer, fold_groups
 from classic_cv.heads.fitting import (
     Choice,
@@ -24,10 +25,11 @@ from classic_cv.heads.fitting import (
     choose,
     held_out_losses,
 )
+from classic_cv.heads.late_fusion import without_extractor
 from classic_cv.html_report import Mistake
 from classic_cv.images import to_picture
 from classic_cv.model import Model
-from classic_cv.recipe import DummySettings, Recipe
+from classic_cv.recipe import DummySettings, Head, Recipe, feature_groups
 from classic_cv.shadow import shadow_of
 from classic_cv.stats import mean_interval
 from classic_cv.task import Task, rest_of
@@ -41,15 +43,6 @@ ONE_AGAINST_REST = 5
 MISTAKES = 24
 THUMBNAIL = 160
 """Pixels of the longer side."""
-
-
-def feature_groups(recipe: Recipe) -> list[str]:
-    """A name for each extractor: its type, with a number where a type occurs more than once."""
-    types = [spec.type for spec in recipe.features]
-    return [
-        kind if types.count(kind) == 1 else f"{kind} {types[: i + 1].count(kind)}"
-        for i, kind in enumerate(types)
-    ]
 
 
 def worst_mistakes(
@@ -184,18 +177,22 @@ class Refits:
     def run(self) -> dict[str, Any]:
         """``groups`` and ``easier`` of a report."""
         featurizer = fit_featurizer(self.recipe, self.job.dataset, self.job.train)
-        found = extract(
+        found = self._features(featurizer)
+        y, widths = self._y(found.kept), featurizer.group_widths
+        base = self._choose(found.X.copy(), y, widths, found.kept)
+        easier = self._easier(found.X, y, widths, found.kept, base, featurizer.gray)
+        return {"groups": self._groups(found.X, y, widths, found.kept, base), "easier": easier}
+
+    def _features(self, featurizer: Featurizer) -> Extraction:
+        return extract(
             self.job.dataset,
             self.images,
             featurizer,
             self.job.jobs,
             self.job.progress,
             "features for the report",
+            with_copies=self.recipe.train.mirror is True,
         )
-        y, widths = self._y(found.kept), featurizer.group_widths
-        base = self._choose(found.X.copy(), y, widths, found.kept)
-        easier = self._easier(found.X, y, widths, found.kept, base, featurizer.gray)
-        return {"groups": self._groups(found.X, y, widths, found.kept, base), "easier": easier}
 
     def _y(self, kept: NDArray[np.intp]) -> NDArray[Any]:
         y = self.job.task.y[kept]
@@ -206,8 +203,15 @@ class Refits:
     ) -> TrainingSet:
         return TrainingSet(X, y, fold_groups(self.job.split, kept), widths, self.job.task.kind, self.job.seed)
 
-    def _choose(self, X: Features, y: NDArray[Any], widths: Sequence[int], kept: NDArray[np.intp]) -> Choice:
-        return choose(self.recipe.head, self._training(X, y, widths, kept), Effort(max_samples=None))
+    def _choose(
+        self,
+        X: Features,
+        y: NDArray[Any],
+        widths: Sequence[int],
+        kept: NDArray[np.intp],
+        head: Head | None = None,
+    ) -> Choice:
+        return choose(head or self.recipe.head, self._training(X, y, widths, kept), Effort(max_samples=None))
 
     def _loss(self, choice: Choice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Loss and weight of each held-out image."""
@@ -224,7 +228,8 @@ class Refits:
         rows = []
         for i, name in enumerate(feature_groups(self.recipe)):
             rest = np.ascontiguousarray(np.delete(X, slice(edges[i], edges[i + 1]), axis=1))
-            without = self._choose(rest, y, [*widths[:i], *widths[i + 1 :]], kept)
+            head = without_extractor(self.recipe.head, i)
+            without = self._choose(rest, y, [*widths[:i], *widths[i + 1 :]], kept, head)
             rows.append(_group_row(name, widths[i], loss, self._loss(without)[0], self.job.task.kind, weight))
         return {
             "method": f"refitted without the group, cross-validated on {len(kept)} training images",
@@ -258,7 +263,7 @@ class Refits:
             featurizer = fit_featurizer(recipe, self.job.dataset, self.job.train)
         except ClassicCVError:
             return []
-        found = extract(self.job.dataset, self.images, featurizer, self.job.jobs)
+        found = self._features(featurizer)
         choice = self._choose(found.X, y, featurizer.group_widths, found.kept)
         loss, weight = self._loss(choice)
         before, _ = self._loss(base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import msgspec
@@ -18,9 +18,13 @@ from classic_cv.estimator import Estimator
 from classic_cv.extraction import Progress, extract
 from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
+from classic_cv.float16 import from_float16, to_float16
 from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.stack import FittedHead, Regressor, unfitted_stack
 from classic_cv.recipe import Recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from classic_cv.explanation import Explanation
 
 GOLDEN_TOLERANCE = 1e-3
 """Relative to the score's size, at least absolute: how close stored scores must come out at loading."""
@@ -46,6 +50,8 @@ class Model:
         task: ``classification`` or ``regression``.
         class_names: names of the classes, in the order of scores and probabilities; empty for a regression.
         metadata: seed, split fingerprint, choices made while fitting, versions.
+        mean: float32 (n_mapped,), the mean training features as a linear head sees them, which explanations are
+            relative to; None for other heads and in files of older versions.
         report: figures that ``fit`` measured; None for a loaded model.
         mistakes: the worst mistakes on the test part, where ``fit`` was asked for insight.
     """
@@ -58,6 +64,7 @@ class Model:
         calibrator: Calibrator | None,
         metadata: Metadata,
         maps: Sequence[Estimator] = (),
+        mean: Features | None = None,
     ) -> None:
         self.recipe = recipe
         self.featurizer = featurizer
@@ -65,6 +72,7 @@ class Model:
         self.head = head
         self.calibrator = calibrator
         self.metadata = metadata
+        self.mean = mean
         self.report: dict[str, Any] | None = None
         self.mistakes: list[Any] = []
 
@@ -149,12 +157,30 @@ class Model:
         winners = self.predict_proba(images, jobs).argmax(axis=1)
         return np.array([self.class_names[k] for k in winners], dtype=np.str_)
 
+    def explain(self, image: Any, class_name: str | None = None) -> Explanation:
+        """What each part of one image adds to the score of a class, by default of the predicted one.
+
+        Args:
+            image: a path, encoded bytes, an array of pixels or a PIL image.
+            class_name: whose score; None for a model that estimates a number.
+
+        Raises:
+            ExplanationError: the head is not linear, so its scores are no such sums; or there is no such class.
+            ImageError: the image cannot be used.
+        """
+        from classic_cv.explanation import explain
+
+        return explain(self, image, class_name)
+
     def to_bytes(self) -> bytes:
         """The bytes of the model file."""
         tensors = {}
         for prefix, estimator in _parts(self.featurizer, self.maps, self.head, self.calibrator):
             for name, array in estimator.state().items():
                 tensors[f"{prefix}.{name}"] = array
+        if self.mean is not None:
+            values, exponents = to_float16(self.mean[None])
+            tensors |= {"explanation.mean": values, "explanation.exponent": exponents}
         tensors["golden.scores"] = self.decision_function(golden_images())
         return artifact.to_bytes(self.metadata, tensors)
 
@@ -232,4 +258,9 @@ def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
         estimator.load_state(
             {name.removeprefix(start): array for name, array in tensors.items() if name.startswith(start)}
         )
-    return Model(recipe, featurizer, head, calibrator, metadata, maps)
+    mean = None
+    if "explanation.mean" in tensors:
+        [mean] = from_float16(tensors["explanation.mean"], tensors["explanation.exponent"])
+        if mean.shape[-1:] != np.shape(getattr(head, "coef_", ()))[-1:]:
+            raise ValueError("mean features of another number than the weights")
+    return Model(recipe, featurizer, head, calibrator, metadata, maps, mean)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classic_cv.artifact import check_writable
 from classic_cv.dataset import find_images
-from classic_cv.errors import DatasetError
+from classic_cv.errors import ArtifactError, DatasetError, ImageError
 from classic_cv.extraction import extract_batches
 from classic_cv.model import Model
 
@@ -65,13 +66,62 @@ def predict_paths(
     for batch in extract_batches(source, range(len(source.names)), model.featurizer, jobs):
         outputs = model.outputs(batch.features) if batch.kept else ()
         for index, row in zip(batch.kept, outputs, strict=True):
-            if model.task == "regression":
-                yield {"path": source.names[index], "value": float(row)}
-                continue
-            ranked = _ranked(row, model.class_names, top)
-            yield {"path": source.names[index], **ranked[0], "top": ranked}
+            yield _prediction(model, source.names[index], row, top)
         for problem in batch.problems:
             yield {"path": problem.source, "error": str(problem)}
+
+
+def check_explaining(paths: Sequence[str], file: Path, *used: Path) -> None:
+    """Check that an explanation of the one image among ``paths`` can be written to ``file``, before any work.
+
+    Args:
+        used: files that are read, and so must not be overwritten.
+
+    Raises:
+        DatasetError: no or several images.
+        ArtifactError: ``file`` is no PNG, cannot be written, or is one of the files that are read.
+    """
+    names = expand(paths)
+    if len(names) != 1:
+        raise DatasetError(f"--explain draws one image, but {len(names)} are given: give one")
+    if file.suffix.lower() != ".png":
+        raise ArtifactError(f"{file}: an explanation is a PNG image; give a name that ends in .png")
+    check_writable(file)
+    read = [*map(Path, names), *used]
+    if file.exists() and any(path.exists() and file.samefile(path) for path in read):
+        raise ArtifactError(f"{file}: is read here and would be overwritten; give another name")
+
+
+def predict_explained(
+    model: Model, paths: Sequence[str], file: Path, class_name: str | None = None, top: int = 5
+) -> dict[str, Any]:
+    """Predict one image, and draw what each of its parts adds to the score of a class into a PNG file.
+
+    Returns:
+        What ``predict_paths`` yields, with ``explanation``: ``class, score, bias, groups, file``.
+
+    Raises:
+        ImageError: the image cannot be used.
+        ExplanationError: the model cannot be explained, or has no such class.
+        ArtifactError: the file cannot be written.
+    """
+    source = PathSource(expand(paths))
+    item = source.read(0)
+    try:
+        explanation = model.explain(item, class_name)
+        explanation.save_drawing(file, item)
+    except ImageError as error:
+        raise ImageError(source.names[0], error.reason) from None
+    prediction = _prediction(model, source.names[0], model.outputs(model.features([item]))[0], top)
+    return {**prediction, "explanation": {**explanation.to_table(), "file": str(file)}}
+
+
+def _prediction(model: Model, name: str, output: Any, top: int) -> dict[str, Any]:
+    """An image's name and its ranked classes, or the number that is estimated."""
+    if model.task == "regression":
+        return {"path": name, "value": float(output)}
+    ranked = _ranked(output, model.class_names, top)
+    return {"path": name, **ranked[0], "top": ranked}
 
 
 def _ranked(row: NDArray[np.float32], names: Sequence[str], top: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ files that ship with the package are the shelf; ``load_recipe("hog")`` reads one
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from classic_cv.errors import RecipeError
-from classic_cv.estimator import params_struct
+from classic_cv.estimator import from_plain, params_struct
 from classic_cv.features import EXTRACTORS
 from classic_cv.features.base import Extractor
 from classic_cv.features.resize import Sides
@@ -30,17 +31,20 @@ FLOORS = ("dummy", "properties")
 
 Weighting = Literal["auto", "balanced", "none"]
 Scale = Literal["columns", "groups", "none"]
+Precision = Literal["float16", "float32"]
 Positive = Annotated[float, Meta(gt=0)]
 
 
 class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an image is prepared: ``size`` in pixels (one side, or height and width) and the color handling.
 
-    ``auto`` looks at the training images and works in gray when all of them are gray.
+    ``auto`` looks at the training images and works in gray when all of them are gray. ``mirror`` averages the
+    features of the image and of its left-right mirror image, which then cannot be told apart; it takes twice the time.
     """
 
     size: Sides = 128
     color: Literal["auto", "rgb", "gray"] = "auto"
+    mirror: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,26 +63,39 @@ class LinearSVMSettings(
     RBF kernel by Nystroem with ``n_components`` landmarks, and ``hellinger-rbf`` does so on square roots.
     ``gamma`` (of the two RBF maps) is in units of features scaled to a mean squared length of 1.
     ``class_weight``: ``balanced`` counts every class alike, ``auto`` does so where classes are unequal.
+    ``precision``: the learned weights and landmarks are rounded to 16 bits (``float16``, with a power of two per row),
+    which halves the model file, or left as they are. Computing is in float32 all the same.
+    ``fusion``: ``early`` is one SVM over the columns of all extractors, ``late`` one for each extractor, scaled by
+    itself, whose scores are added up with ``fusion_weights``, one per extractor and common to all classes. ``C`` may
+    then be a list, one per extractor. Late fusion takes no RBF map, and is for classes only: a recipe's regression
+    is fused early.
     """
 
-    C: Literal["auto"] | Positive = "auto"
+    C: Literal["auto"] | Positive | tuple[Positive, ...] = "auto"
     scale: Scale = "columns"
     class_weight: Weighting = "auto"
     kernel_map: Literal["none", "hellinger", "chi2", "rbf", "hellinger-rbf"] = "none"
     n_components: Annotated[int, Meta(ge=1, le=20_000)] = 2000
     gamma: Literal["auto"] | Positive = "auto"
+    precision: Precision = "float16"
+    fusion: Literal["early", "late"] = "early"
+    fusion_weights: Literal["auto"] | tuple[Annotated[float, Meta(ge=0)], ...] = "auto"
 
 
 class RBFSVMSettings(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rbf-svm"
 ):
-    """A support vector machine with the exact RBF kernel: for some thousands of images at most."""
+    """A support vector machine with the exact RBF kernel: for some thousands of images at most.
+
+    ``precision`` is that of the support vectors.
+    """
 
     C: Literal["auto"] | Positive = "auto"
     gamma: Literal["auto"] | Positive = "auto"
     scale: Scale = "columns"
     class_weight: Weighting = "auto"
     kernel_map: Literal["none", "hellinger"] = "none"
+    precision: Precision = "float16"
 
 
 class LinearSVRSettings(
@@ -90,6 +107,7 @@ class LinearSVRSettings(
     epsilon: Literal["auto"] | Annotated[float, Meta(ge=0)] = "auto"
     scale: Scale = "columns"
     kernel_map: Literal["none", "hellinger"] = "none"
+    precision: Precision = "float16"
 
 
 class RBFSVRSettings(
@@ -102,6 +120,7 @@ class RBFSVRSettings(
     epsilon: Literal["auto"] | Annotated[float, Meta(ge=0)] = "auto"
     scale: Scale = "columns"
     kernel_map: Literal["none", "hellinger"] = "none"
+    precision: Precision = "float16"
 
 
 class DummySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="dummy"):
@@ -113,20 +132,35 @@ Head = LinearSVMSettings | RBFSVMSettings | LinearSVRSettings | RBFSVRSettings |
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``images``: how many training images the model is fitted on, a stratified choice by the seed."""
+    """What the model is fitted on.
+
+    ``images``: how many training images, a stratified choice by the seed. ``mirror``: whether the left-right mirror
+    image of each joins them; ``auto`` where that is better in cross-validation.
+    """
 
     images: Literal["all"] | Annotated[int, Meta(ge=2)] = "all"
+    mirror: bool | Literal["auto"] = False
 
 
 class FeatureSettings(msgspec.Struct, frozen=True):
-    """One extractor of a recipe: its type and its parameters, defaults filled in."""
+    """One extractor of a recipe: its type and its parameters, defaults filled in.
+
+    ``image_size``: the size of the image that it sees, where that is not the size of ``[image]``.
+    """
 
     type: str
     params: dict[str, Any]
+    image_size: Sides | None = None
 
     def build(self) -> Extractor:
         """A new unfitted extractor."""
-        return EXTRACTORS[self.type](**self.params)
+        extractor = EXTRACTORS[self.type]
+        return extractor(**from_plain(extractor, self.params))
+
+    def to_table(self) -> dict[str, Any]:
+        """As it stands in a recipe."""
+        size = {} if self.image_size is None else {"image_size": self.image_size}
+        return {"type": self.type, **size, **self.params}
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -144,7 +178,7 @@ class Recipe(msgspec.Struct, frozen=True):
         return {
             "description": self.description,
             "image": msgspec.to_builtins(self.image),
-            "features": [{"type": spec.type, **spec.params} for spec in self.features],
+            "features": [spec.to_table() for spec in self.features],
             "head": msgspec.to_builtins(self.head),
             "train": msgspec.to_builtins(self.train),
         }
@@ -156,12 +190,14 @@ class Recipe(msgspec.Struct, frozen=True):
         blocks += [_block("[image]", table["image"])]
         blocks += [_block("[[features]]", spec) for spec in table["features"]]
         blocks += [_block("[head]", table["head"])]
-        if self.train.images != "all":
+        if self.train != TrainSettings():
             blocks += [_block("[train]", table["train"])]
         return "\n\n".join(blocks) + "\n"
 
     def resized(self, size: int) -> Recipe:
         """The same recipe for square images of ``size`` pixels: HOG cells grow with the image.
+
+        An extractor with an ``image_size`` of its own keeps it.
 
         So the layout of the features, and their number, stays; what changes is how much detail they see.
         """
@@ -180,19 +216,54 @@ class Recipe(msgspec.Struct, frozen=True):
         head: Head = self.head
         if isinstance(head, LinearSVMSettings):
             kernel_map: Any = "hellinger" if head.kernel_map == "hellinger" else "none"
-            head = LinearSVRSettings(scale=head.scale, kernel_map=kernel_map)
+            head = LinearSVRSettings(scale=head.scale, kernel_map=kernel_map, precision=head.precision)
         elif isinstance(head, RBFSVMSettings):
-            head = RBFSVRSettings(scale=head.scale, gamma=head.gamma, kernel_map=head.kernel_map)
+            head = RBFSVRSettings(
+                scale=head.scale, gamma=head.gamma, kernel_map=head.kernel_map, precision=head.precision
+            )
         return msgspec.structs.replace(self, head=head)
 
 
+def fusion_problem(head: Head, n_extractors: int) -> str:
+    """What is wrong with how a head takes its extractors together, the key first; empty where nothing is."""
+    if not isinstance(head, LinearSVMSettings):
+        return ""
+    late = head.fusion == "late"
+    if late and "rbf" in head.kernel_map:
+        return (
+            f'head.fusion: late fusion needs a linear score per extractor, and kernel_map = "{head.kernel_map}" mixes '
+            'the columns of all: set kernel_map to "none", "hellinger" or "chi2", or fusion to "early"'
+        )
+    for name, value in (("C", head.C), ("fusion_weights", head.fusion_weights)):
+        if isinstance(value, tuple) and not late:
+            return f'head.{name}: a list, one value per extractor, is for fusion = "late": set that, or leave it out'
+        if isinstance(value, tuple) and len(value) != n_extractors:
+            return (
+                f"head.{name}: {len(value)} values for {n_extractors} extractors: give one for each [[features]], in "
+                'their order, or "auto"'
+            )
+    if isinstance(head.fusion_weights, tuple) and not 0 < sum(head.fusion_weights) < math.inf:
+        weights = list(head.fusion_weights)
+        return f"head.fusion_weights: {weights}, expected finite weights of which one is more than 0"
+    return ""
+
+
+def feature_groups(recipe: Recipe) -> list[str]:
+    """A name for each extractor: its type, with a number where a type occurs more than once."""
+    types = [spec.type for spec in recipe.features]
+    return [
+        kind if types.count(kind) == 1 else f"{kind} {types[: i + 1].count(kind)}"
+        for i, kind in enumerate(types)
+    ]
+
+
 def _scaled(spec: FeatureSettings, factor: float) -> FeatureSettings:
-    if "pixels_per_cell" not in spec.params:
+    if "pixels_per_cell" not in spec.params or spec.image_size is not None:
         return spec
     cells = spec.params["pixels_per_cell"]
     sizes = [max(1, round(cell * factor)) for cell in ([cells] if isinstance(cells, int) else cells)]
     # Two sizes that fall together would be one histogram twice.
-    return FeatureSettings(spec.type, {**spec.params, "pixels_per_cell": tuple(sorted(set(sizes)))})
+    return msgspec.structs.replace(spec, params={**spec.params, "pixels_per_cell": tuple(sorted(set(sizes)))})
 
 
 def _block(header: str, values: Mapping[str, Any]) -> str:
@@ -200,8 +271,19 @@ def _block(header: str, values: Mapping[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A recipe's value as TOML: JSON's strings, numbers, booleans and lists are TOML's too, all but a raw DEL."""
+    """A recipe's value as TOML: JSON's strings, numbers, booleans and lists are TOML's too, all but a raw DEL.
+
+    A dict becomes an inline table.
+    """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+class _OwnSize(msgspec.Struct, frozen=True):
+    """The one key that every extractor has besides its parameters."""
+
+    image_size: Sides
 
 
 class _Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,21 +309,25 @@ def parse_recipe(table: Mapping[str, Any], *, name: str, source: str) -> Recipe:
     features = tuple(_feature(entry, index, source) for index, entry in enumerate(tables.features))
     if not features and not isinstance(tables.head, DummySettings):
         raise RecipeError(f"{source}: no [[features]] given; this head needs at least one")
+    problem = fusion_problem(tables.head, len(features))
+    if problem:
+        raise RecipeError(f"{source}: {problem}")
     return Recipe(name, tables.description, tables.image, features, tables.head, tables.train)
 
 
 def _feature(entry: dict[str, Any], index: int, source: str) -> FeatureSettings:
     params = dict(entry)
-    kind = params.pop("type", None)
+    kind, size = params.pop("type", None), params.pop("image_size", None)
     if not isinstance(kind, str) or kind not in EXTRACTORS:
         raise RecipeError(
             f"{source}: features[{index}].type is {kind!r}, allowed are: {', '.join(sorted(EXTRACTORS))}"
         )
     try:
         settings = msgspec.convert(params, params_struct(EXTRACTORS[kind]))
+        size = None if size is None else msgspec.convert({"image_size": size}, _OwnSize).image_size
     except msgspec.ValidationError as error:
         raise RecipeError(f"{source}: {_readable(error, f'features[{index}]')}") from None
-    return FeatureSettings(kind, msgspec.to_builtins(settings))
+    return FeatureSettings(kind, msgspec.to_builtins(settings), size)
 
 
 def _readable(error: msgspec.ValidationError, prefix: str = "") -> str:

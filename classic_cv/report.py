@@ -294,7 +294,28 @@ def choice_text(choices: Mapping[str, Any]) -> str:
         score = f"mean absolute error {choices['cv_mae']:.4g} +- {error:.2g}"
     else:
         score = f"{percent(choices['cv_accuracy'])} +- {100 * error:.1f}"
-    return f"\ncross-validation   {score} (standard error, {folds}), {_chosen(choices)}"
+    late = f"\n{late_fusion_text(choices['extractors'])}" if "extractors" in choices else ""
+    mirrored = f"\n{mirroring_text(choices['mirror'])}" if "mirror" in choices else ""
+    return f"\ncross-validation   {score} (standard error, {folds}), {_chosen(choices)}{late}{mirrored}"
+
+
+def late_fusion_text(extractors: Sequence[Mapping[str, Any]]) -> str:
+    """How well each extractor does alone, and its share of the fused score."""
+    alone, shares = (", ".join(percent(e[key]) for e in extractors) for key in ("cv_accuracy", "share"))
+    return f"late fusion        extractors in the recipe's order: alone {alone}; share of the score {shares}"
+
+
+def mirroring_text(found: Mapping[str, Any]) -> str:
+    """Whether mirrored copies of the training images joined them, and why."""
+    taken = f"mirrored copies    {'taken' if found['chosen'] else 'not taken'}: "
+    if "reason" in found:
+        return taken + str(found["reason"])
+    if found["scoring"] == "mean absolute error":
+        scores = [f"{found[name]:.4g}" for name in ("with", "without", "gain", "standard_error")]
+    else:
+        scores = [percent(found["with"]), percent(found["without"])]
+        scores += [f"{100 * found[name]:.1f}" for name in ("gain", "standard_error")]
+    return taken + "{} {} with them, {} without (gain {} +- {})".format(found["scoring"], *scores)
 
 
 def evaluate_text(figures: Mapping[str, Any]) -> str:
@@ -317,16 +338,25 @@ def recipes_text(entries: Sequence[Mapping[str, str]]) -> str:
 
 
 def _chosen(choices: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {choices[name]:g}" for name in ("C", "gamma", "epsilon") if name in choices)
+    names = [name for name in ("C", "gamma", "epsilon", "fusion_weights") if name in choices]
+    return ", ".join(f"{name} = {_numbers(choices[name])}" for name in names)
+
+
+def _numbers(value: float | Sequence[float]) -> str:
+    """A number, or a list of them, without needless digits."""
+    return f"{value:g}" if isinstance(value, int | float) else f"[{', '.join(f'{v:g}' for v in value)}]"
 
 
 def show_text(summary: Mapping[str, Any]) -> str:
     """What ``show`` tells of a model file."""
     recipe = summary["recipe"]
     size = recipe["image"]["size"]
+    # Older model files have no such setting.
+    copies = " and their mirror images" if recipe.get("train", {}).get("mirror") is True else ""
     lines = [
         f"recipe    {summary['recipe_name']}: {recipe['description']}",
-        f"image     {size} px, {'gray' if summary['gray'] else 'color'}",
+        f"image     {size} px, {'gray' if summary['gray'] else 'color'}"
+        + (", mean of the image and its mirror image" if recipe["image"].get("mirror") else ""),
     ]
     lines += [
         f"feature   {spec['type']}: " + ", ".join(f"{k} = {v}" for k, v in spec.items() if k != "type")
@@ -344,7 +374,7 @@ def show_text(summary: Mapping[str, Any]) -> str:
             if summary["task"] == "classification"
             else f"predicts  {summary['target']}, a number"
         ),
-        f"fitted    on {summary['n_train']} images, {summary['n_features']} features, seed {summary['seed']}",
+        f"fitted    on {summary['n_train']} images{copies}, {summary['n_features']} features, seed {summary['seed']}",
         f"split     {summary['split_sha256']}",
         "versions  " + ", ".join(f"{k} {v}" for k, v in summary["versions"].items()),
         f"file      {summary['model_bytes']} bytes",
@@ -359,7 +389,7 @@ def predictions_writer(style: str, top: int, task: str = "classification") -> Ca
     if style == "csv":
         return _csv_writer(top) if task == "classification" else _csv_numbers()
     if style == "table":
-        return lambda prediction: print(prediction_line(prediction))
+        return _print_lines
     return lambda prediction: None
 
 
@@ -369,6 +399,20 @@ def prediction_line(prediction: Prediction) -> str:
         return f"{prediction['path']}  {prediction['value']:.6g}"
     ranked = "  ".join(f"{entry['label']} {percent(entry['probability'])}" for entry in prediction["top"])
     return f"{prediction['path']}  {ranked}"
+
+
+def explanation_line(explanation: Mapping[str, Any]) -> str:
+    """``rose: score +0.51 = -1.20 bias +1.00 hog +0.71 lbp, drawn in rose.png``."""
+    name = "estimate" if explanation["class"] is None else f"{explanation['class']}: score"
+    groups = "".join(f" {group['contribution']:+.3g} {group['extractor']}" for group in explanation["groups"])
+    total = f"{explanation['score']:+.3g} = {explanation['bias']:+.3g} bias{groups}"
+    return f"{name} {total}, drawn in {explanation['file']}"
+
+
+def _print_lines(prediction: Prediction) -> None:
+    print(prediction_line(prediction))
+    if "explanation" in prediction:
+        print(explanation_line(prediction["explanation"]))
 
 
 def _csv_numbers() -> Callable[[Prediction], None]:

@@ -18,19 +18,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from classic_cv._latency import PAUSE
 from classic_cv.candidates import (
+    averaged,
     feature_recipes,
     floor_recipes,
     head_label,
     head_variants,
     sizes_for,
     typical_side,
+    with_copies,
 )
 from classic_cv.errors import DatasetError, LatencyError
-from classic_cv.evaluation import skipped_images
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
-from classic_cv.fitting import PAUSE, Job, check_bad, check_latency, fit_recipe, fold_groups, learned_targets
+from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups, training_set
 from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.fitting import (
     CALIBRATION_FOLDS,
@@ -45,7 +47,7 @@ from classic_cv.heads.fitting import (
     held_out_losses,
 )
 from classic_cv.model import Model
-from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe, TrainSettings
+from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe
 from classic_cv.shadow import Shadow, shadow_of
 from classic_cv.stats import accuracy_interval, mean_interval
 
@@ -63,6 +65,9 @@ EXPANDED = 3
 
 BEST_HEADS = 2
 """How many heads are tried on all of them."""
+
+MIRRORED = 2
+"""How many of the best are tried with mirror images."""
 
 BEHIND = 2.0
 """Standard errors of the paired difference by which a candidate is clearly worse."""
@@ -99,6 +104,9 @@ COLD, FINAL = 1.5, 2.5
 
 HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
 """Cross-validation time of a head as a multiple of the plain linear one's on the same features."""
+
+CODEBOOK_SECONDS = 5.0
+"""What learning a codebook takes besides describing the images that it is learned from, until it was measured."""
 
 FIRST_CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -209,6 +217,7 @@ class _Search:
         self.stopped = ""
         self.cost_per_value = 2e-9
         self.extraction_speed = 1.0
+        self.codebook_seconds = CODEBOOK_SECONDS
 
     # What is measured, and when there is no more time for it.
 
@@ -224,6 +233,7 @@ class _Search:
             self._rung(number, n)
             if number == min(1, len(self.rungs) - 1):
                 self._other_heads(n)
+                self._mirrored(n)
         self.stopped = self.stopped or "every candidate was compared, or was clearly behind"
         return self._finish()
 
@@ -245,9 +255,7 @@ class _Search:
 
     def _floors(self) -> None:
         for recipe in floor_recipes(self.job.task.kind):
-            candidate = Candidate(
-                recipe, shadow_of(self.job, self.store.featurizer(recipe), recipe), floor=True
-            )
+            candidate = Candidate(recipe, shadow_of(self.job, self.store.sketch(recipe), recipe), floor=True)
             candidate.status = "floor"
             self.candidates.append(candidate)
             if self._can_compare():
@@ -277,7 +285,7 @@ class _Search:
 
     def _shadow(self, recipe: Recipe) -> Shadow:
         """Latency and size; measured again, a moment later, where it just misses the limit."""
-        featurizer, limit = self.store.featurizer(recipe), self.latency_limit
+        featurizer, limit = self.store.sketch(recipe), self.latency_limit
         shadow = shadow_of(self.job, featurizer, recipe, exact=limit is not None)
         for _ in range(SECOND_LOOKS):
             if limit is None or not limit < shadow.p95_ms <= NEAR * limit:
@@ -321,6 +329,15 @@ class _Search:
                 family = sorted((c for c in family if c.rungs), key=lambda c: c.last.mean)
                 labels = [head_label(c.recipe.head) for c in family[:BEST_HEADS]]
 
+    def _mirrored(self, n: int) -> None:
+        """The best ones with features averaged over both mirror images, the very best with mirrored copies, too."""
+        best = self._ranking(n)[:MIRRORED]
+        variants = [(candidate, averaged(candidate.recipe)) for candidate in best]
+        variants += [(candidate, with_copies(candidate.recipe)) for candidate in best[:1]]
+        for parent, recipe in variants:
+            for candidate in self._add([recipe], parent):
+                self._try(candidate, n)
+
     def _try(self, candidate: Candidate, n: int) -> None:
         """Measure a candidate on n images if that leaves time for the final fit."""
         if candidate.rungs and candidate.last.n >= n:
@@ -339,17 +356,14 @@ class _Search:
 
     def _measure(self, candidate: Candidate, n: int) -> None:
         start = time.perf_counter()
-        missing = self.store.missing(candidate.recipe, n)
-        extraction = self.store.extraction(candidate.recipe, n)
+        extraction = self._extract(candidate, n)
         extracted = time.perf_counter()
-        if missing >= 100 and not candidate.floor:
-            self.extraction_speed = (extracted - start) / (missing * candidate.shadow.ms / 1e3)
-        training = self._training(candidate.recipe, extraction)
+        training = training_set(self.job, extraction, self.store.sketch(candidate.recipe).group_widths)
         shape = training.X.shape
         effort = self._effort(candidate, n)
         choice = choose(candidate.recipe.head, training, effort)
         cv_seconds = time.perf_counter() - extracted
-        fits = _values_tried(choice.summary) * len(choice.rows) / shape[0]
+        fits = _values_tried(choice.summary) * len(choice.rows) / len(training.y)
         if not candidate.floor:
             problems = len(np.unique(training.y)) if training.task == "classification" else 1
             self.cost_per_value = max(1e-10, cv_seconds / (shape[0] * max(shape[1], 200) * problems * fits))
@@ -357,22 +371,19 @@ class _Search:
             _measured(training, extraction, choice, n, time.perf_counter() - start, cv_seconds, fits)
         )
 
-    def _training(self, recipe: Recipe, extraction: Extraction) -> TrainingSet:
-        if not len(extraction.kept):
-            raise DatasetError(
-                f"{self.job.dataset.name}: none of the first {len(extraction.problems)} training images can be read; "
-                f"the first: {extraction.problems[0]}"
-            )
-        skipped = skipped_images(self.job.dataset, self.job.split, extraction.problems)
-        check_bad(skipped, len(self.job.dataset), self.job.max_bad)
-        y = self.job.task.y[extraction.kept]
-        if self.job.task.kind == "classification":
-            y = np.unique(y, return_inverse=True)[1]
-            if y.max() == 0:
-                learned_targets(self.job, extraction.kept)  # says which class is left
-        groups = fold_groups(self.job.split, extraction.kept)
-        widths = self.store.featurizer(recipe).group_widths
-        return TrainingSet(extraction.X, y, groups, widths, self.job.task.kind, self.job.seed)
+    def _extract(self, candidate: Candidate, n: int) -> Extraction:
+        """The candidate's features of the first n images; learns from how long that takes."""
+        recipe, ms = candidate.recipe, candidate.shadow.ms / 1e3
+        unlearned, missing = self.store.unlearned(recipe), self.store.missing(recipe, n)
+        start = time.perf_counter()
+        self.store.featurizer(recipe)
+        learned = time.perf_counter()
+        extraction = self.store.extraction(recipe, n)
+        if unlearned:
+            self.codebook_seconds = max(0.0, learned - start - unlearned * ms * self.extraction_speed)
+        if missing >= 100 and not candidate.floor:
+            self.extraction_speed = (time.perf_counter() - learned) / (missing * ms)
+        return extraction
 
     def _effort(self, candidate: Candidate, n: int) -> Effort:
         """Few folds and a narrow path where there are many images; all of both where there are few."""
@@ -399,8 +410,12 @@ class _Search:
         return left
 
     def _extraction_seconds(self, candidate: Candidate, n: int) -> float:
-        missing = self.store.missing(candidate.recipe, n)
-        return missing * candidate.shadow.ms / 1e3 * self.extraction_speed + n * 2e-5
+        """Seconds until the features of n images are there, codebooks that are still to be learned included."""
+        recipe = candidate.recipe
+        unlearned = self.store.unlearned(recipe)
+        images = unlearned + self.store.missing(recipe, n)
+        codebooks = self.codebook_seconds if unlearned else 0.0
+        return codebooks + images * candidate.shadow.ms / 1e3 * self.extraction_speed + n * 2e-5
 
     def _predicted(self, candidate: Candidate, n: int) -> float:
         """Seconds to measure a candidate on n images."""
@@ -413,8 +428,9 @@ class _Search:
             cv = min(3 * held * self._solve_seconds(candidate, n), grown) if narrow else grown
         elif candidate.parent is not None and candidate.parent.rungs:
             parent = candidate.parent
-            cv = parent.last.cv_seconds * self._growth(parent, parent.last.n, n)
-            cv *= HEAD_COST[_head_kind(candidate.recipe)]
+            rows = 2 * n if candidate.recipe.train.mirror is True else n
+            cv = parent.last.cv_seconds * self._growth(parent, parent.last.n, rows)
+            cv *= HEAD_COST[_head_kind(candidate.recipe)] / HEAD_COST[_head_kind(parent.recipe)]
         else:
             cv = self.cost_per_value * n * max(candidate.shadow.n_features, 200) * self._problems() * 5
         return CAUTION * (self._extraction_seconds(candidate, n) + cv)
@@ -510,21 +526,19 @@ class _Search:
     def _fit(self, candidate: Candidate) -> tuple[Model, Extraction]:
         images = self._final_images(candidate)
         settings = candidate.last.settings
-        train = TrainSettings("all" if images >= self.n else images)
+        train = msgspec.structs.replace(candidate.recipe.train, images="all" if images >= self.n else images)
         recipe = msgspec.structs.replace(candidate.recipe, head=settings, train=train)
-        extraction = self.store.extraction(recipe, images)
-        order = np.argsort(extraction.kept)
-        extraction = Extraction(extraction.X[order], extraction.kept[order], extraction.problems)
-        model, extraction = fit_recipe(self.job, recipe, extraction)
-        return model, extraction
+        extraction = self.store.extraction(recipe, images).ordered()
+        return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))
 
     def _final_images(self, candidate: Candidate) -> int:
         """All training images, or as many as time and memory allow; never fewer than were compared on."""
         least = min(candidate.last.n, self.n)
         n = self.n
         columns = max(1, candidate.shadow.columns)
-        if n * columns * 4 > MOST_BYTES:
-            n = max(least, int(MOST_BYTES / 4 / columns))
+        bytes_per_image = 4 * columns * (2 if candidate.recipe.train.mirror is True else 1)
+        if n * bytes_per_image > MOST_BYTES:
+            n = max(least, int(MOST_BYTES / bytes_per_image))
         while n > least and self._final_seconds(candidate, n) > self._left():
             n = max(least, int(0.8 * n))
         return n

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from classic_cv._latency import ATTEMPTS
 from classic_cv.artifact import Metadata
 from classic_cv.estimator import Estimator
 from classic_cv.featurizer import Featurizer
-from classic_cv.fitting import ATTEMPTS, Job, training_latency
+from classic_cv.fitting import Job, training_latency
 from classic_cv.heads.kernel_map import AdditiveMap, Nystroem
 from classic_cv.heads.scaler import Scaler
 from classic_cv.heads.stack import unfitted_stack
+from classic_cv.heads.svm import LinearSVM
+from classic_cv.heads.svr import LinearSVR
 from classic_cv.model import Model
 from classic_cv.recipe import Recipe
 
@@ -46,10 +49,14 @@ def shadow_model(job: Job, featurizer: Featurizer, recipe: Recipe) -> Model:
     maps, head, calibrator = unfitted_stack(recipe.head, job.task.kind)
     names = job.task.class_names
     width, K = featurizer.n_features, max(len(names), 2)
+    n_rows = (2 if recipe.train.mirror is True else 1) * len(job.train)
     for step in maps:
-        width = _fill_map(step, width, len(job.train))
+        width = _fill_map(step, width, n_rows)
     for estimator in [head, *([calibrator] if calibrator is not None else [])]:
-        estimator.load_state(_zeros(estimator, width, K, len(job.train)))
+        estimator.load_state(_zeros(estimator, width, K, n_rows))
+    if getattr(recipe.head, "precision", "float32") == "float16":
+        for step in [*maps, head]:
+            step.round_to_float16()
     metadata = Metadata(
         recipe_name=recipe.name,
         recipe=recipe.to_table(),
@@ -64,10 +71,12 @@ def shadow_model(job: Job, featurizer: Featurizer, recipe: Recipe) -> Model:
         task=job.task.kind,
     )
     plain = msgspec.structs.replace(recipe)
-    return Model(plain, featurizer, head, calibrator, metadata, maps)
+    explained = isinstance(head, LinearSVM | LinearSVR) and not any(isinstance(m, Nystroem) for m in maps)
+    mean = np.zeros(width, np.float32) if explained else None
+    return Model(plain, featurizer, head, calibrator, metadata, maps, mean)
 
 
-def _fill_map(step: Estimator, width: int, n_train: int) -> int:
+def _fill_map(step: Estimator, width: int, n_rows: int) -> int:
     """Give a map zeros for ``width`` columns; returns how many it makes of them."""
     if isinstance(step, AdditiveMap):
         step.n_features_in_ = width
@@ -76,13 +85,13 @@ def _fill_map(step: Estimator, width: int, n_train: int) -> int:
         step.learn(np.zeros(width, np.float32), np.ones(width, np.float32))
         return width
     assert isinstance(step, Nystroem)
-    m = min(step.n_components, n_train)
+    m = min(step.n_components, n_rows)
     step.landmarks_ = np.zeros((m, width), np.float32)
     step.normalization_ = np.eye(m, dtype=np.float32)
     return m
 
 
-def _zeros(estimator: Estimator, width: int, K: int, n_train: int) -> dict[str, Any]:
+def _zeros(estimator: Estimator, width: int, K: int, n_rows: int) -> dict[str, Any]:
     """Learned arrays of the right shapes."""
     single = K == 2
     name = type(estimator).__name__
@@ -99,20 +108,20 @@ def _zeros(estimator: Estimator, width: int, K: int, n_train: int) -> dict[str, 
         "LinearSVR": {"coef_": np.zeros(width, np.float32), "intercept_": np.zeros(1)},
     }
     if name == "RBFSVM":
-        # All training images as support vectors: the most there can be.
-        per_class = np.full(K, n_train // K, np.int64)
-        per_class[: n_train % K] += 1
+        # All training rows as support vectors: the most there can be.
+        per_class = np.full(K, n_rows // K, np.int64)
+        per_class[: n_rows % K] += 1
         return {
-            "support_vectors_": np.zeros((n_train, width), np.float32),
-            "dual_coef_": np.zeros((K - 1, n_train), np.float32),
+            "support_vectors_": np.zeros((n_rows, width), np.float32),
+            "dual_coef_": np.zeros((K - 1, n_rows), np.float32),
             "intercept_": np.zeros(K * (K - 1) // 2, np.float32),
             "n_support_": per_class,
             "classes_": np.arange(K),
         }
     if name == "RBFSVR":
         return {
-            "support_vectors_": np.zeros((n_train, width), np.float32),
-            "dual_coef_": np.zeros(n_train, np.float32),
+            "support_vectors_": np.zeros((n_rows, width), np.float32),
+            "dual_coef_": np.zeros(n_rows, np.float32),
             "intercept_": np.zeros(1),
         }
     return shapes[name]

@@ -46,6 +46,12 @@ def latencies_ms(function: Callable[[Item], object], items: Sequence[Item], warm
     return times
 
 
+def one_by_one(function: Callable[[Item], object], items: Sequence[Item]) -> dict[str, float]:
+    """Percentiles in ms of ``function(item)`` on one thread."""
+    with thread_limit(1):
+        return percentiles(latencies_ms(function, items))
+
+
 def percentiles(times: Sequence[float]) -> dict[str, float]:
     """``{"p50": …, "p90": …, "p95": …, "p99": …}`` of ``times``, in their unit."""
     values = np.percentile(times, PERCENTILES)

@@ -11,13 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import safetensors.numpy
 from safetensors.numpy import save
 
 from classic_cv import artifact
 from classic_cv.errors import ArtifactError
 from classic_cv.evaluation import evaluate
+from classic_cv.float16 import from_float16
 from classic_cv.model import Model, load
 
 
@@ -104,24 +107,39 @@ def test_a_newer_format_says_to_update(model_file: Path, tmp_path: Path) -> None
         envelope["format_version"] = 99
 
     path.write_bytes(with_header(model_file.read_bytes(), change))
-    with pytest.raises(ArtifactError, match=r"has model format 99, .* reads up to 2; update classic-cv"):
+    with pytest.raises(ArtifactError, match=r"has model format 99, .* reads up to 3; update classic-cv"):
         load(path)
 
 
-def test_a_file_of_format_1_is_read(model: Model, model_file: Path, faces: Path, tmp_path: Path) -> None:
-    assert artifact.FORMAT_VERSION == 2
+def in_32_bits(data: bytes) -> bytes:
+    """The model file ``data`` with its weights as formats 1 and 2 had them."""
+    tensors = safetensors.numpy.load(data)
+    tensors["head.coef_"] = from_float16(tensors["head.coef_"], tensors.pop("head.coef_exponent_"))
+    (length,) = struct.unpack("<Q", data[:8])
+    envelope = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][artifact.METADATA_KEY])
+    return artifact.to_bytes(msgspec.convert(envelope["model"], artifact.Metadata), tensors)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_format_is_read(
+    version: int, model: Model, model_file: Path, faces: Path, tmp_path: Path
+) -> None:
+    assert artifact.FORMAT_VERSION == 3
     path = tmp_path / "old.safetensors"
 
     def change(envelope: dict[str, Any]) -> None:
-        envelope["format_version"] = 1
+        envelope["format_version"] = version
+        recipe = envelope["model"]["recipe"]
+        del recipe["head"]["precision"]
+        if version == 2:
+            return
         # What format 1 did not have: these keys, and these values of the recipe's tables.
         for key in ("task", "positive", "target"):
             del envelope["model"][key]
-        recipe = envelope["model"]["recipe"]
         del recipe["train"]
         recipe["head"] = {"type": "linear-svm", "C": 1.0, "scale": "groups", "class_weight": "none"}
 
-    path.write_bytes(with_header(model_file.read_bytes(), change))
+    path.write_bytes(with_header(in_32_bits(model_file.read_bytes()), change))
     old = load(path)
     images = sorted((faces / "test").rglob("*.png"))
     np.testing.assert_array_equal(old.predict_proba(images), model.predict_proba(images))

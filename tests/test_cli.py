@@ -162,6 +162,83 @@ def test_predict_without_a_single_readable_image_is_wrong_input(
     assert "no image files in this folder" in result.err
 
 
+def test_predict_explains_one_image(model_file: Path, faces: Path, run: Command, tmp_path: Path) -> None:
+    image = draw(tmp_path / "my photos ů" / "a b.png", 3)
+    drawing = tmp_path / "why not.png"
+    result = run("predict", model_file, image, "--explain", drawing, "--json", tmp_path / "p.json")
+    assert result.code == 0
+    [prediction] = json.loads((tmp_path / "p.json").read_text())
+    explanation = prediction["explanation"]
+    assert list(explanation) == ["class", "score", "bias", "groups", "file"]
+    assert explanation["class"] == prediction["label"]
+    assert explanation["file"] == str(drawing)
+    assert [group["extractor"] for group in explanation["groups"]] == ["hog", "color-histogram"]
+    total = explanation["bias"] + sum(group["contribution"] for group in explanation["groups"])
+    assert total == pytest.approx(explanation["score"], rel=1e-4, abs=1e-5)
+    assert f"{prediction['label']}: score" in result.out
+    assert f"drawn in {drawing}" in result.out
+    pixels = cv2.imdecode(np.fromfile(drawing, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    assert pixels.shape[0] > pixels.shape[1] == 384
+
+    [other] = {*load(model_file).class_names} - {prediction["label"]}
+    # A folder with one image is one image.
+    line = run(
+        *("predict", model_file, image.parent, "--format", "jsonl"),
+        *("--explain", drawing, "--explain-class", other),
+    ).out
+    assert json.loads(line)["explanation"]["class"] == other
+    assert json.loads(line)["explanation"]["score"] == pytest.approx(-explanation["score"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("{image}", "{image}", "--explain", "why.png"),
+            "--explain draws one image, but 2 are given: give one",
+        ),
+        (("{folder}", "--explain", "why.png"), "--explain draws one image, but 2 are given: give one"),
+        (("{image}", "--explain", "why.jpg"), "give a name that ends in .png"),
+        (("{image}", "--explain", "none/why.png"), "does not exist; make it first"),
+        (("{image}", "--explain", "{image}"), "is read here and would be overwritten; give another name"),
+        (
+            ("{image}", "--explain", "why.png", "--explain-class", "rose"),
+            "this model has no class 'rose'; it has:",
+        ),
+        (("{image}", "--explain-class", "rose"), "--explain-class needs --explain FILE.png"),
+        (("{folder}/none.png", "--explain", "why.png"), "none.png: no such file"),
+    ],
+)
+def test_wrong_use_of_explain_is_an_error(
+    model_file: Path,
+    run: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    image, _ = draw(folder / "a.png", 1), draw(folder / "b.png", 2)
+    before = image.read_bytes()
+    result = run("predict", model_file, *(a.format(image=image, folder=folder) for a in arguments))
+    assert result.code == 2
+    assert message in result.err
+    assert not result.out
+    assert not (tmp_path / "why.png").exists()
+    assert image.read_bytes() == before
+
+
+def test_explain_refuses_a_head_that_is_no_sum(run: Command, tmp_path: Path) -> None:
+    data = two_classes(tmp_path / "data")
+    assert run("fit", data, "--recipe", "dummy", "--out", tmp_path / "m.safetensors").code == 0
+    image = data / "dark" / "0.png"
+    result = run("predict", tmp_path / "m.safetensors", image, "--explain", tmp_path / "why.png")
+    assert result.code == 2
+    assert "the head of this model is dummy, whose score is not a sum over parts of the image" in result.err
+
+
 def test_recipes_lists_the_shelf(run: Command) -> None:
     entries = json.loads(run("recipes", "--json", "-").out)
     assert [entry["name"] for entry in entries] == list(shelf())

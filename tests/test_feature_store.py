@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -182,3 +183,60 @@ def test_progress_counts_images(folder: Path, tmp_path: Path) -> None:
     job = make_job(folder, progress=lambda *call: calls.append(call))
     FeatureStore(job, str(tmp_path / "store")).extraction(small("hog"), 25)
     assert calls == [("features of hog-32", done, 30) for done in (10, 20, 30)]
+
+
+def mirrored(name: str, copies: bool = False, averaged: bool = False) -> Recipe:
+    recipe = small(name)
+    return msgspec.structs.replace(
+        recipe,
+        image=msgspec.structs.replace(recipe.image, mirror=averaged),
+        train=msgspec.structs.replace(recipe.train, mirror=copies),
+    )
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(("copies", "averaged"), [(True, False), (False, True)])
+def test_mirrored_features_are_those_of_extracting_them_at_once(
+    folder: Path, tmp_path: Path, copies: bool, averaged: bool, broken: bool
+) -> None:
+    if broken:
+        break_some(folder)
+    job, recipe = make_job(folder), mirrored("hog-color", copies, averaged)
+    store = FeatureStore(job, str(tmp_path / "store"))
+    featurizer = fit_featurizer(recipe, job.dataset, job.train)
+    for n in (7, 25, len(job.train)):
+        found = store.extraction(recipe, n)
+        wanted = extract(job.dataset, np.sort(job.order()[:n]), featurizer, with_copies=copies)
+        assert found.has_copies == wanted.has_copies == copies
+        ordered = found.ordered()
+        np.testing.assert_array_equal(ordered.kept, wanted.kept)
+        np.testing.assert_array_equal(ordered.X, wanted.X)
+        order = job.order()[:n]
+        np.testing.assert_array_equal(found.kept, order[np.isin(order, wanted.kept)])
+
+
+def test_mirror_images_are_looked_at_once(folder: Path, tmp_path: Path, computed: Counter[str]) -> None:
+    store = FeatureStore(make_job(folder), str(tmp_path / "store"))
+    plain, copies, averaged = small("hog"), mirrored("hog", copies=True), mirrored("hog", averaged=True)
+    # In predictions' worth of work: the average is one prediction, which looks at both.
+    assert [store.missing(recipe, 20) for recipe in (plain, copies, averaged)] == [20, 40, 20]
+    there = store.extraction(plain, 20)
+    assert computed == {"HOG": 20}
+    assert [store.missing(recipe, 20) for recipe in (plain, copies, averaged)] == [0, 20, 10]
+    both = store.extraction(copies, 20)
+    assert computed == {"HOG": 40}
+    assert [store.missing(recipe, 20) for recipe in (plain, copies, averaged)] == [0, 0, 0]
+    mean = store.extraction(averaged, 20)
+    assert computed == {"HOG": 40}
+    np.testing.assert_array_equal(both.X[:20], there.X)
+    np.testing.assert_array_equal(mean.X, (both.X[:20] + both.X[20:]) * np.float32(0.5))
+    assert store.featurizer(averaged).settings.mirror
+    assert not store.featurizer(plain).settings.mirror
+
+
+def test_the_dummy_has_rows_for_copies(folder: Path, tmp_path: Path) -> None:
+    job, dummy = make_job(folder), load_recipe("dummy")
+    recipe = msgspec.structs.replace(dummy, train=msgspec.structs.replace(dummy.train, mirror=True))
+    found = FeatureStore(job, str(tmp_path / "store")).extraction(recipe, 20)
+    assert found.X.shape == (40, 0)
+    assert found.has_copies

@@ -37,15 +37,24 @@ def test_the_predict_command_imports_nothing_heavy(model_file: Path, faces: Path
     assert not imported_by(code, "predict", str(model_file), str(image))
 
 
+def test_explaining_and_drawing_imports_nothing_heavy(model_file: Path, faces: Path, tmp_path: Path) -> None:
+    image = next((faces / "test").rglob("*.png"))
+    code = "import sys; from classic_cv.cli import cli; cli.main(sys.argv[1:], standalone_mode=False)"
+    drawing = tmp_path / "why.png"
+    assert not imported_by(code, "predict", str(model_file), str(image), "--explain", str(drawing))
+    assert drawing.is_file()
+
+
 def test_fitting_does_import_scikit_learn() -> None:
     """The check above can fail: the same probe sees scikit-learn where it is used."""
     assert "sklearn" in imported_by("from sklearn.svm import LinearSVC")
 
 
 PUBLIC = """
-fit load evaluate ArtifactError Calibrator ClassicCVError ColorHistogram Dataset DatasetError DoGHistogram HOG
-ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model NotFittedError ParameterError Picture RBFSVM
-RBFSVR Recipe RecipeError Resize Split decode load_dataset load_recipe make_split read_image
+fit load evaluate ArtifactError Calibrator ClassicCVError ColorHistogram Dataset DatasetError DoGHistogram
+Explanation ExplanationError HOG ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model
+NotFittedError ParameterError Picture RBFSVM RBFSVR Recipe RecipeError Resize Split decode load_dataset
+load_recipe make_split read_image
 """.split()
 
 

@@ -20,9 +20,9 @@ from classic_cv.evaluation import evaluate
 from classic_cv.extraction import extract
 from classic_cv.fitting import Job, fit, fit_recipe, make_job
 from classic_cv.heads.svm import LinearSVM
-from classic_cv.insight import THUMBNAIL, Refits, ablation, feature_groups, worst_mistakes
+from classic_cv.insight import THUMBNAIL, Refits, ablation, worst_mistakes
 from classic_cv.model import Model
-from classic_cv.recipe import Recipe, parse_recipe
+from classic_cv.recipe import Recipe, feature_groups, parse_recipe
 from classic_cv.task import Task
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classic_cv.errors import ArtifactError, RecipeError
-from classic_cv.features import HOG
+from classic_cv.features import HOG, FisherVector
+from classic_cv.features.local import DenseSIFT
 from classic_cv.fitting import fit
 from classic_cv.images import resize
 from classic_cv.model import Model
@@ -61,6 +62,24 @@ def test_defaults_are_filled_in_and_written_out(tmp_path: Path) -> None:
     assert parse_recipe(recipe.to_table(), name=recipe.name, source="again") == recipe
 
 
+def test_a_table_within_a_table_is_a_local_descriptor(tmp_path: Path) -> None:
+    path = written(tmp_path, FISHER_TABLE + "bins = [3, 5]\n" + HEAD)
+    recipe = load_recipe(path)
+    extractor = recipe.features[0].build()
+    assert isinstance(extractor, FisherVector)
+    assert extractor.descriptor == DenseSIFT(bins=(3.0, 5.0))
+    extractor.check_params()
+    # Written as an inline table, every default filled in, and read back to the same.
+    line = next(line for line in recipe.to_toml().splitlines() if line.startswith("descriptor"))
+    assert line.startswith('descriptor = { type = "dense-sift", bins = [3.0, 5.0], ')
+    again = parse_recipe(tomllib.loads(recipe.to_toml()), name=recipe.name, source="again")
+    assert again == recipe
+    assert again.features[0].build().get_params() == extractor.get_params()
+    # What is left out of a descriptor is its default, and so is a descriptor that is left out.
+    path = written(tmp_path, '[[features]]\ntype = "fisher-vector"\n' + HEAD)
+    assert load_recipe(path).features[0].build().get_params() == FisherVector().get_params()
+
+
 def test_a_recipe_is_frozen() -> None:
     recipe = load_recipe("hog")
     with pytest.raises(AttributeError, match="immutable"):
@@ -69,6 +88,7 @@ def test_a_recipe_is_frozen() -> None:
 
 HEAD = '[head]\ntype = "linear-svm"\n'
 HOG_TABLE = '[[features]]\ntype = "hog"\n'
+FISHER_TABLE = '[[features]]\ntype = "fisher-vector"\n[features.descriptor]\ntype = "dense-sift"\n'
 
 
 @pytest.mark.parametrize(
@@ -87,7 +107,17 @@ HOG_TABLE = '[[features]]\ntype = "hog"\n'
         (HOG_TABLE + 'orientations = "many"\n' + HEAD, "features[0].orientations: expected `int`, got `str`"),
         (
             '[[features]]\ntype = "sift3d"\n' + HEAD,
-            "features[0].type is 'sift3d', allowed are: color-histogram",
+            "features[0].type is 'sift3d', allowed are: bag-of-visual-words, color-histogram",
+        ),
+        (FISHER_TABLE + "bins = [0]\n" + HEAD, "features[0].descriptor.bins[0]: expected `float` >= 1.0"),
+        (FISHER_TABLE + "size = 3\n" + HEAD, "features[0].descriptor: unknown key `size`"),
+        (
+            FISHER_TABLE.replace("dense-sift", "sift") + HEAD,
+            "features[0].descriptor.type: invalid value 'sift'",
+        ),
+        (
+            '[[features]]\ntype = "vlad"\ndescriptor = "lbp"\n' + HEAD,
+            "features[0].descriptor: expected `object`",
         ),
         ("[[features]]\n" + HEAD, "features[0].type is None"),
         ("size = ", "is not valid TOML"),

@@ -9,16 +9,36 @@ from __future__ import annotations
 from classic_cv.features.base import Extractor
 from classic_cv.features.color import ColorHistogram
 from classic_cv.features.dog import DoGHistogram
+from classic_cv.features.encoding.bag_of_visual_words import BagOfVisualWords
+from classic_cv.features.encoding.fisher_vector import FisherVector
+from classic_cv.features.encoding.patch_dictionary import PatchDictionary
+from classic_cv.features.encoding.vlad import VLAD
 from classic_cv.features.hog import HOG
 from classic_cv.features.lbp import LBP
 from classic_cv.features.properties import ImageProperties
 
 EXTRACTORS: dict[str, type[Extractor]] = {
+    "bag-of-visual-words": BagOfVisualWords,
     "color-histogram": ColorHistogram,
     "dog-histogram": DoGHistogram,
+    "fisher-vector": FisherVector,
     "hog": HOG,
     "image-properties": ImageProperties,
     "lbp": LBP,
+    "patch-dictionary": PatchDictionary,
+    "vlad": VLAD,
 }
 
-__all__ = ["EXTRACTORS", "HOG", "LBP", "ColorHistogram", "DoGHistogram", "Extractor", "ImageProperties"]
+__all__ = [
+    "EXTRACTORS",
+    "HOG",
+    "LBP",
+    "VLAD",
+    "BagOfVisualWords",
+    "ColorHistogram",
+    "DoGHistogram",
+    "Extractor",
+    "FisherVector",
+    "ImageProperties",
+    "PatchDictionary",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,25 @@ Images = Sequence[Image] | NDArray[np.uint8]
 
 Features = NDArray[np.float32]
 """float32 (n_samples, n_features)."""
+
+
+class Regions(NamedTuple):
+    """Where in an image numbers belong to, such as the parts of a score.
+
+    Attributes:
+        boxes: float32 (m, 4): left, upper, right and lower edge (x0, y0, x1, y1) in pixels; the image is
+            (0, 0, width, height), from which they may stick out.
+        values: float64 (m, K): K numbers for each box.
+    """
+
+    boxes: NDArray[np.float32]
+    values: NDArray[np.float64]
+
+
+def whole_image(image: Image, contributions: NDArray[np.float64]) -> Regions:
+    """One region, all of ``image``, with the sums of ``contributions`` (n, K)."""
+    height, width = image.shape[:2]
+    return Regions(np.array([[0, 0, width, height]], np.float32), contributions.sum(axis=0)[None])
 
 
 def check_images(X: Images) -> Images:
@@ -68,11 +87,27 @@ class Extractor(Estimator):
     accepts_pictures: ClassVar[bool] = False
     """Whether ``fit`` and ``transform`` also take ``Picture`` objects, which know the stored image's size."""
 
+    learns: ClassVar[bool] = False
+    """Whether ``fit`` learns from the images, which takes time, rather than from their kind and size alone."""
+
+    fit_images: ClassVar[int] = 64
+    """How many training images ``fit`` wants to see at most; more only cost time."""
+
+    centered: ClassVar[bool] = False
+    """Whether columns are sums of differences from what is usual, so that 0 says nothing and terms cancel out."""
+
     n_features_out_: int
 
     def fit(self, X: Images, y: Any = None) -> Self:
         """Check parameters and learn from images ``X``; returns self."""
         raise NotImplementedError
+
+    def unlearned(self, X: Images) -> Self:
+        """Like ``fit``, but what is costly to learn gets placeholders of the right shapes.
+
+        Enough to measure time and size before anything is learned; ``X`` may be a single image.
+        """
+        return self.fit(X)
 
     def transform(self, X: Images) -> Features:
         """Features of images ``X``: float32 (n_samples, n_features_out_)."""
@@ -81,6 +116,19 @@ class Extractor(Estimator):
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, one per feature, unique and stable."""
         raise NotImplementedError
+
+    def spread(self, image: Image, contributions: NDArray[np.float64]) -> Regions:
+        """Share out what the columns contribute to some sums over the parts of ``image`` that they describe.
+
+        Args:
+            image: uint8 pixels, as ``transform`` takes them.
+            contributions: float64 (n_features_out_, K), of the columns to each of K sums.
+
+        Returns:
+            Regions of ``image``. Their values sum to the contributions' sums. By default one region, the whole.
+        """
+        self.check_fitted()
+        return whole_image(image, contributions)
 
     def fit_transform(self, X: Images, y: Any = None) -> Features:
         """``fit(X, y).transform(X)``."""

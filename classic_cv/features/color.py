@@ -18,7 +18,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from classic_cv.errors import ParameterError
-from classic_cv.features.base import Extractor, Features, Images, check_images
+from classic_cv.features.base import Extractor, Features, Image, Images, Regions, check_images
 from classic_cv.features.grid import (
     CELL_IDS,
     Grid,
@@ -29,6 +29,7 @@ from classic_cv.features.grid import (
     grid_counts,
     normalize,
     pair,
+    spread_over_cells,
 )
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -305,6 +306,11 @@ class ColorHistogram(Extractor):
                 hellinger=self.hellinger,
             )
         return out
+
+    def spread(self, image: Image, contributions: NDArray[np.float64]) -> Regions:
+        """One region per cell, row by row; see ``Extractor.spread``."""
+        self.check_fitted()
+        return spread_over_cells(image, contributions, pair(self.grid), [self._bins_per_cell()])
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """``hsv_y0_x1_h3``: cell in row 0, column 1, bin 3 of hue; joint: ``hsv_y0_x1_h3s0v7``."""

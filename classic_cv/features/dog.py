@@ -27,7 +27,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from classic_cv.errors import ParameterError
-from classic_cv.features.base import Extractor, Features, Images, check_images
+from classic_cv.features.base import Extractor, Features, Image, Images, Regions, check_images
 from classic_cv.features.color import bin_weights, color_planes
 from classic_cv.features.grid import (
     Grid,
@@ -37,6 +37,7 @@ from classic_cv.features.grid import (
     grid_counts,
     normalize,
     pair,
+    spread_over_cells,
 )
 
 Channel = Literal["value", "gray"]
@@ -248,6 +249,11 @@ class DoGHistogram(Extractor):
                 hellinger=self.hellinger,
             )
         return out
+
+    def spread(self, image: Image, contributions: NDArray[np.float64]) -> Regions:
+        """One region per cell, row by row, with all scales; see ``Extractor.spread``."""
+        self.check_fitted()
+        return spread_over_cells(image, contributions, pair(self.grid), [self.bins] * len(self.sigmas))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """``dog2_y0_x1_b3``: sigma 2, cell in row 0, column 1, bin 3."""

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from classic_cv.features.base import Images
+from classic_cv.features.base import Image, Images, Regions
 
 GridSide = Annotated[int, Meta(ge=1, le=64)]
 # Not tuple[GridSide, GridSide]: in a union with a bounded int, msgspec 0.22 crashes on a fixed-length tuple.
@@ -50,6 +50,34 @@ def cell_areas(shape: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.intp
 def cell_names(grid: tuple[int, int]) -> list[str]:
     """``y0_x0, y0_x1, ...``: the names of a grid's cells, row by row."""
     return [f"y{row}_x{column}" for row in range(grid[0]) for column in range(grid[1])]
+
+
+def boxes_between(y: NDArray[np.intp], x: NDArray[np.intp]) -> NDArray[np.float32]:
+    """float32 (rows * columns, 4): x0, y0, x1, y1 of the cells between edges ``y`` and ``x``, row by row."""
+    x0, y0 = np.meshgrid(x[:-1], y[:-1])
+    x1, y1 = np.meshgrid(x[1:], y[1:])
+    return np.stack([x0, y0, x1, y1], axis=-1).reshape(-1, 4).astype(np.float32)
+
+
+def spread_over_cells(
+    image: Image, contributions: NDArray[np.float64], grid: tuple[int, int], bins: Sequence[int]
+) -> Regions:
+    """What grid histograms contribute, summed over the bins of each cell: one region per cell, row by row.
+
+    Args:
+        image: uint8 (height, width[, 3]).
+        contributions: float64 (rows * columns * sum of bins, K), of the columns of one histogram after the
+            other, each cell by cell, bins fastest.
+        grid: (rows, columns) of cells.
+        bins: the number of bins of each histogram.
+    """
+    n_cells, n_sums = grid[0] * grid[1], contributions.shape[1]
+    y, x = (cell_edges(length, cells) for length, cells in zip(image.shape[:2], grid, strict=True))
+    ends = np.cumsum(bins)[:-1] * n_cells
+    values = np.zeros((n_cells, n_sums))
+    for part in np.split(contributions, ends):
+        values += part.reshape(n_cells, -1, n_sums).sum(axis=1)
+    return Regions(boxes_between(y, x), values)
 
 
 def equal_size_batches(X: Images, cells: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from classic_cv.errors import ParameterError
 from classic_cv.features._hog_workspace import TILE_PIXELS, Color, Interpolation, Layout, Workspace
-from classic_cv.features.base import Extractor, Features, Images, check_images
+from classic_cv.features.base import Extractor, Features, Image, Images, Regions, check_images
+from classic_cv.features.grid import boxes_between
 
 CellSize = Annotated[int, Meta(ge=1, le=256)]
 
@@ -50,6 +51,29 @@ def hog(images: Images, layout: Layout) -> Features:
         workspace.run(tile, features[start : start + len(tile)])
         start += len(tile)
     return features
+
+
+def cell_regions(contributions: NDArray[np.float64], layout: Layout) -> Regions:
+    """What HOG columns contribute, by the cell whose histogram they come from, summed over blocks and bins.
+
+    Args:
+        contributions: float64 (n_features, K).
+
+    Returns:
+        One region per cell, for each cell size row by row. Pixels behind the last whole cell are in none.
+    """
+    boxes, values = [], []
+    for size, columns in zip(layout.pixels_per_cell, layout.columns(), strict=True):
+        height, width = layout.height // size, layout.width // size
+        # (block row, block column, cell row in it, cell column in it, K)
+        blocks = contributions[columns].reshape(*layout.grid(size), -1).sum(axis=4)
+        down, across, *in_block, n_sums = blocks.shape
+        cells = np.zeros((height, width, n_sums))
+        for i, j in np.ndindex(*in_block):
+            cells[i : i + down, j : j + across] += blocks[:, :, i, j]
+        boxes.append(boxes_between(np.arange(height + 1) * size, np.arange(width + 1) * size))
+        values.append(cells.reshape(-1, n_sums))
+    return Regions(np.concatenate(boxes), np.concatenate(values))
 
 
 def _tiles(images: Images, size: int) -> Iterator[NDArray[np.uint8]]:
@@ -145,6 +169,11 @@ class HOG(Extractor):
         check_images(X)
         self._check_shapes(X, self.image_shape_)
         return hog(X, self._layout())
+
+    def spread(self, image: Image, contributions: NDArray[np.float64]) -> Regions:
+        """One region per cell of each size; see ``Extractor.spread``."""
+        self.check_fitted()
+        return cell_regions(contributions, self._layout())
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """``hog8_y0_x1_cell2_o3``: cell size, block row and column, cell in the block row by row, bin."""

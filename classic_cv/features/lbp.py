@@ -25,7 +25,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from classic_cv.errors import ParameterError
-from classic_cv.features.base import Extractor, Features, Images, check_images
+from classic_cv.features.base import Extractor, Features, Image, Images, Regions, check_images
 from classic_cv.features.grid import (
     BATCH_PIXELS,
     Grid,
@@ -35,6 +35,7 @@ from classic_cv.features.grid import (
     grid_counts,
     normalize,
     pair,
+    spread_over_cells,
 )
 
 Method = Literal["uniform", "nri_uniform"]
@@ -295,6 +296,12 @@ class LBP(Extractor):
                 parts.append(normalize(counts, areas, self.hellinger).reshape(len(gray), -1))
             out[rows] = np.concatenate(parts, axis=1)
         return out
+
+    def spread(self, image: Image, contributions: NDArray[np.float64]) -> Regions:
+        """One region per cell, row by row, with all circles; see ``Extractor.spread``."""
+        self.check_fitted()
+        bins = [n_labels(points, self.method) for points, _ in self._circles()]
+        return spread_over_cells(image, contributions, pair(self.grid), bins)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """``lbp8r1_y0_x1_3``: 8 points, radius 1, cell in row 0, column 1, label 3."""

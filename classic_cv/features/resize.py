@@ -18,6 +18,11 @@ Sides = Side | Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
 """Pixels of both sides, or (height, width)."""
 
 
+def shape_of(size: Sides | None) -> tuple[int, int] | None:
+    """(height, width) in pixels; None for None."""
+    return size if size is None else (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
 class Resize(Estimator):
     """A transformer from images of any sizes to one uint8 array (n, height, width[, 3]).
 

@@ -98,6 +98,7 @@ def cross_validate(
     scoring: Scoring = "accuracy",
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
     n_held_out: int | None = None,
+    with_copies: bool = False,
     progress: Progress | None = None,
 ) -> CrossValidation:
     """Cross-validate the linear SVM along a path of C.
@@ -118,10 +119,12 @@ def cross_validate(
         sample_weight: (n_samples,), used in training and not in scoring.
         class_weight: as for ``LinearSVM``.
         scoring: what the choice goes by.
-        max_samples: look at a stratified sample of so many rows (whole groups) when there are more; None
-            for all.
+        max_samples: look at a stratified sample of so many rows, copies included (whole groups), when there
+            are more; None for all.
         n_held_out: hold out only the first so many folds, which costs as much less; the rows of the others
             are in training only. With one, its rows are cut into five pieces to tell the spread.
+        with_copies: X has twice the rows: row n_samples + i is a mirrored copy of row i. It is in training
+            where its original is, and is never held out; the folds are those without copies.
         progress: called with (task, values of C done, values in all); the path may end early.
 
     Raises:
@@ -131,26 +134,30 @@ def cross_validate(
     from classic_cv.heads._solver import SquaredHingeSolver
 
     features = check_features(X)
-    classes, codes = check_labels(y, len(features))
-    weights = check_sample_weight(sample_weight, len(features))
+    n = n_originals(features, with_copies)
+    classes, codes = check_labels(y, n)
+    weights = check_sample_weight(sample_weight, n)
     path = _check_path(Cs, n_splits, scoring, max_samples)
     if n_held_out is not None and n_held_out < 1:
         raise ParameterError(f"n_held_out={n_held_out}: expected 1 fold or more, or None for all")
-    group_ids = _check_groups(groups, len(features))
-    sample = _sample_rows(codes, group_ids, max_samples, seed)
-    if len(sample) < len(features):
-        features, codes = features[sample], codes[sample]
+    group_ids = _check_groups(groups, n)
+    sample = _sample_rows(codes, group_ids, _most_originals(max_samples, with_copies), seed)
+    if len(sample) < n:
+        features, codes = features[rows_with_copies(sample, n, with_copies)], codes[sample]
         weights = None if weights is None else weights[sample]
         group_ids = None if group_ids is None else group_ids[sample]
     fold = assign_folds(codes, group_ids, n_splits, seed)
     if n_held_out is not None:
         fold[fold >= n_held_out] = -1
-    solver = SquaredHingeSolver(features, *_problems(codes, classes, fold, weights, class_weight))
+    signs, problem_weights = _problems(codes, classes, fold, weights, class_weight)
+    if with_copies:
+        signs, problem_weights = np.tile(signs, 2), np.tile(problem_weights, 2)
+    solver = SquaredHingeSolver(features, signs, problem_weights)
     rows = np.flatnonzero(fold >= 0)
     piece = fold[rows] if fold.max() > 0 else _pieces(codes[rows], PIECES)
     tried: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]] = []
     for C in path:
-        scores = _held_out(solver.solve(C, CV_TOL).scores, fold, rows)
+        scores = _held_out(solver.solve(C, CV_TOL).scores[:, : len(fold)], fold, rows)
         tried.append((*_fold_scores(scores, codes[rows], piece, len(classes)), scores))
         if progress:
             progress("choice of C", len(tried), len(path))
@@ -171,6 +178,26 @@ def cross_validate(
         scores=tried[chosen][2],
         fold=fold[rows],
     )
+
+
+def n_originals(features: NDArray[np.float32], with_copies: bool) -> int:
+    """How many rows of ``features`` are originals: all, or the first half where the others are their copies.
+
+    Raises:
+        ValueError: there should be copies, but the number of rows is odd.
+    """
+    if with_copies and len(features) % 2:
+        raise ValueError(f"X has {len(features)} rows, expected an even number: as many copies as originals")
+    return len(features) // 2 if with_copies else len(features)
+
+
+def rows_with_copies(originals: NDArray[np.intp], n: int, with_copies: bool) -> NDArray[np.intp]:
+    """These of the n originals' rows, and where there are copies then those of their copies."""
+    return np.concatenate([originals, n + originals]) if with_copies else originals
+
+
+def _most_originals(max_samples: int | None, with_copies: bool) -> int | None:
+    return max_samples // 2 if with_copies and max_samples is not None else max_samples
 
 
 def _pieces(codes: NDArray[np.intp], n_pieces: int) -> NDArray[np.intp]:

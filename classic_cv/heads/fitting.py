@@ -19,10 +19,20 @@ from classic_cv.errors import DatasetError
 from classic_cv.estimator import Estimator
 from classic_cv.extraction import Progress
 from classic_cv.features.base import Features
+from classic_cv.float16 import rounded
 from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.cross_validation import CrossValidation, Scoring, cross_validate
 from classic_cv.heads.dummy import Dummy
 from classic_cv.heads.kernel_map import KernelMap, Nystroem
+from classic_cv.heads.late_fusion import (
+    check_fusion,
+    column_slices,
+    equal_weights,
+    fuse,
+    is_late,
+    joined,
+    per_extractor,
+)
 from classic_cv.heads.rbf_svm import MAX_ROWS, RBFSVM, RBFCrossValidation, cross_validate_rbf
 from classic_cv.heads.scaler import Scaler, fold_scaler, scale_in_place
 from classic_cv.heads.stack import FittedHead, TaskKind, additive_maps
@@ -81,10 +91,13 @@ def are_unequal(y: NDArray[Any]) -> bool:
 class TrainingSet:
     """What a head is fitted on.
 
+    X may have twice as many rows as there are images: then row n + i is of a mirrored copy of image i. Copies are
+    fitted on, in cross-validation where their images are; what is chosen and calibrated goes by the images alone.
+
     Attributes:
-        X: float32 (n, n_features), as the extractors made them; overwritten while fitting.
-        y: class numbers from 0 on, or float64 targets, (n,).
-        groups: (n,), kept together by folds; None where every image is its own.
+        X: float32 (n, n_features) or (2 * n, n_features), as the extractors made them; overwritten while fitting.
+        y: class numbers from 0 on, or float64 targets, of the images, (n,).
+        groups: of the images, (n,), kept together by folds; None where every image is its own.
         widths: columns of each extractor.
         task: which of the two y is.
         seed: of folds, landmarks and samples.
@@ -96,6 +109,16 @@ class TrainingSet:
     widths: Sequence[int]
     task: TaskKind
     seed: int = 0
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether X has a row for a copy of each image."""
+        return len(self.X) == 2 * len(self.y)
+
+    @property
+    def row_targets(self) -> NDArray[Any]:
+        """y of each row of X."""
+        return np.tile(self.y, 2) if self.has_copies else self.y
 
     @property
     def unequal(self) -> bool:
@@ -110,7 +133,10 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a choice may cost: the values to try, the folds, the rows."""
+    """How much a choice may cost: the values to try, the folds, the rows.
+
+    ``extractor_Cs`` are the values of C for each extractor in late fusion, in place of ``Cs``.
+    """
 
     Cs: Sequence[float] | None = None
     gammas: Sequence[float] | None = None
@@ -118,6 +144,7 @@ class Effort:
     n_splits: int = 5
     n_held_out: int | None = None
     max_samples: int | None = 15_000
+    extractor_Cs: Sequence[Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +154,7 @@ class Choice:
     Attributes:
         settings: the head with the values that were chosen: C, and gamma and epsilon where it has them.
         summary: the choice as plain data; empty where nothing could be held out.
-        rows: rows of the training set that were held out, ascending.
+        rows: images of the training set that were held out, ascending.
         scores: their decision values (classification) or predictions (regression).
         y: their classes or targets.
     """
@@ -170,6 +197,8 @@ class FittedStack:
         calibrator: of a classifier; None for the dummy and for regression.
         settings: the head's settings with every choice filled in.
         choices: how they were made, as plain data.
+        mean: float32 (n_mapped,), of what a linear head sees, over the training rows, as 16 bits hold it; None for
+            other heads. Explanations are relative to it.
     """
 
     head: FittedHead
@@ -177,6 +206,7 @@ class FittedStack:
     choices: dict[str, Any]
     settings: Head
     maps: list[Estimator] = field(default_factory=list)
+    mean: Features | None = None
 
 
 def can_cross_validate(y: NDArray[Any], groups: NDArray[np.int64] | None, task: TaskKind) -> bool:
@@ -192,12 +222,14 @@ class _Prepared:
     """Features after the additive maps and the scaling, with what undoes or repeats them."""
 
     X: Features
+    widths: list[int]
     maps: list[KernelMap]
     mean: Features
     scale: Features
 
 
 def _prepare(settings: Any, training: TrainingSet) -> _Prepared:
+    check_fusion(settings, len(training.widths))
     maps: list[KernelMap] = list(additive_maps(settings.kernel_map))
     X, widths = training.X, list(training.widths)
     for additive in additive_maps(settings.kernel_map):
@@ -205,8 +237,14 @@ def _prepare(settings: Any, training: TrainingSet) -> _Prepared:
         widths = [width * additive.n_copies() for width in widths]
     for kernel_map in maps:
         kernel_map.fit(training.X)
-    mean, scale = scale_in_place(settings.scale, X, widths)
-    return _Prepared(X, maps, mean, scale)
+    if is_late(settings):
+        # Each extractor by itself, so that its C means the same whatever stands beside it.
+        parts = zip(column_slices(widths), widths, strict=True)
+        scalings = [scale_in_place(settings.scale, X[:, columns], [width]) for columns, width in parts]
+        mean, scale = (np.concatenate(values) for values in zip(*scalings, strict=True))
+    else:
+        mean, scale = scale_in_place(settings.scale, X, widths)
+    return _Prepared(X, widths, maps, mean, scale)
 
 
 def class_weight_of(settings: Any, training: TrainingSet) -> Literal["balanced"] | None:
@@ -258,6 +296,8 @@ def _choose(
         return _choose_exact_rbf(settings, prepared, training, effort, progress)
     if "rbf" in settings.kernel_map:
         return _choose_nystroem(settings, prepared, training, effort, progress)
+    if is_late(settings):
+        return _choose_late(settings, prepared, training, effort, progress)
     return _choose_linear(settings, prepared.X, training, effort, progress)
 
 
@@ -287,6 +327,7 @@ def _cross_validate(
         class_weight=class_weight_of(settings, training),
         scoring=training.scoring,
         max_samples=effort.max_samples,
+        with_copies=training.has_copies,
         progress=progress,
     )
 
@@ -302,6 +343,30 @@ def _choose_linear(
     return _choice(settings, found, {"C": found.C})
 
 
+def _choose_late(
+    settings: LinearSVMSettings,
+    prepared: _Prepared,
+    training: TrainingSet,
+    effort: Effort,
+    progress: Progress | None,
+) -> Choice:
+    n = len(prepared.widths)
+    columns, Cs = column_slices(prepared.widths), per_extractor(settings.C, n)
+    efforts = [effort] * n
+    if effort.extractor_Cs is not None:
+        efforts = [replace(effort, Cs=values) for values in effort.extractor_Cs]
+    found = [
+        _cross_validate(msgspec.structs.replace(settings, C=C), prepared.X[:, mine], training, own, progress)
+        for mine, C, own in zip(columns, Cs, efforts, strict=True)
+    ]
+    weights = None if settings.fusion_weights == "auto" else settings.fusion_weights
+    balanced = class_weight_of(settings, training) == "balanced"
+    fusion = fuse(found, weights, training.scoring, balanced)
+    values = {"C": tuple(entry.C for entry in found), "fusion_weights": fusion.weights}
+    resolved = msgspec.structs.replace(settings, **values)
+    return Choice(resolved, fusion.summary(), found[0].rows, fusion.scores, found[0].y)
+
+
 def _choice(settings: Any, found: CrossValidation | RBFCrossValidation, values: dict[str, Any]) -> Choice:
     resolved = msgspec.structs.replace(settings, **values)
     return Choice(resolved, {**found.summary(), **values}, found.rows, found.scores, found.y)
@@ -310,7 +375,7 @@ def _choice(settings: Any, found: CrossValidation | RBFCrossValidation, values: 
 def _nystroem(settings: LinearSVMSettings, gamma: float, seed: int, X: Features) -> tuple[Nystroem, Features]:
     """A fitted map and X mapped: BLAS on one thread and slices on all cores, as the solver does, for its reasons."""
     with thread_limit(1), ThreadPoolExecutor(available_cores()) as pool:
-        nystroem = Nystroem(settings.n_components, gamma, seed).fit(X)
+        nystroem = Nystroem(settings.n_components, gamma, seed, settings.precision).fit(X)
         out = np.empty((len(X), nystroem.n_features_out_), np.float32)
         nystroem.transform(X[:1])  # the landmarks' norms, before threads ask for them
 
@@ -360,6 +425,7 @@ def _choose_exact_rbf(
         class_weight=class_weight_of(settings, training),
         scoring=training.scoring,
         max_samples=min(effort.max_samples or MAX_ROWS, MAX_ROWS),
+        with_copies=training.has_copies,
         progress=progress,
     )
     return _choice(settings, found, {"C": found.C, "gamma": found.gamma})
@@ -376,7 +442,7 @@ def _choose_regression(
     gammas = None
     if isinstance(settings, RBFSVRSettings):
         gammas = _values(settings.gamma, effort.gammas, REGRESSION_GAMMAS)
-    limit = effort.max_samples or len(training.y)
+    limit = effort.max_samples or len(training.X)
     found: RegressionCrossValidation = cross_validate_regression(
         "rbf" if exact else "linear",
         prepared.X,
@@ -388,6 +454,7 @@ def _choose_regression(
         n_splits=effort.n_splits,
         seed=training.seed,
         max_samples=min(limit, MAX_ROWS) if exact else limit,
+        with_copies=training.has_copies,
         progress=progress,
     )
     values: dict[str, Any] = {"C": found.C, "epsilon": found.epsilon}
@@ -405,7 +472,7 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
     """
     if isinstance(settings, DummySettings):
         dummy = Dummy() if training.task == "classification" else DummyRegressor()
-        return FittedStack(dummy.fit(training.X, training.y), None, {}, settings)
+        return FittedStack(dummy.fit(training.X, training.row_targets), None, {}, settings)
     prepared = _prepare(settings, training)
     training.X = prepared.X
     chosen = held_out = None
@@ -418,29 +485,37 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
             effort = _final_effort(resolved, training)
             held_out = _choose(resolved, prepared, training, effort, progress)
     else:
-        resolved = _without_choice(settings)
+        resolved = _without_choice(settings, len(training.widths))
     maps: list[Estimator] = list(prepared.maps)
     head, X = _fit(resolved, prepared, maps, training)
     calibrator = None
     if training.task == "classification":
         if held_out is None:
-            scores, y = head.decision_function(X), training.y
+            scores, y = head.decision_function(X[: len(training.y)]), training.y
         else:
             scores, y = held_out.scores, held_out.y
         weight = class_weight_of(resolved, training)
         calibrator = Calibrator().fit(scores, y, balanced=weight == "balanced")
+    half = resolved.precision == "float16"
+    scaling = (prepared.mean, prepared.scale)
     if isinstance(head, LinearSVM) and not any(isinstance(step, Nystroem) for step in maps):
-        head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, prepared.mean, prepared.scale)
+        head.coef_, head.intercept_ = fold_scaler(head.coef_, head.intercept_, *scaling, half)
     if isinstance(head, LinearSVR):
-        coef, intercept = fold_scaler(
-            head.coef_[None], np.zeros(1, np.float32), prepared.mean, prepared.scale
-        )
+        coef, intercept = fold_scaler(head.coef_[None], np.zeros(1, np.float32), *scaling, half)
         head.coef_, head.intercept_ = coef[0], head.intercept_ + intercept.astype(np.float64)
-    return FittedStack(head, calibrator, chosen.summary if chosen else {}, resolved, maps)
+    if half:
+        head.round_to_float16()
+    mean = None
+    if isinstance(head, LinearSVM | LinearSVR) and not any(isinstance(step, Nystroem) for step in maps):
+        unscaled = resolved.scale == "none"
+        mean = prepared.X.mean(axis=0, dtype=np.float64).astype(np.float32) if unscaled else prepared.mean
+        mean = rounded(mean[None])[0]
+    return FittedStack(head, calibrator, chosen.summary if chosen else {}, resolved, maps, mean)
 
 
 def _is_open(settings: Head) -> bool:
-    return any(getattr(settings, name, None) == "auto" for name in ("C", "gamma", "epsilon"))
+    names = ["C", "gamma", "epsilon"] + (["fusion_weights"] if is_late(settings) else [])
+    return any(getattr(settings, name, None) == "auto" for name in names)
 
 
 def _final_effort(settings: Head, training: TrainingSet) -> Effort:
@@ -452,9 +527,11 @@ def _final_effort(settings: Head, training: TrainingSet) -> Effort:
     return Effort(n_held_out=CALIBRATION_FOLDS if len(training.y) > MANY_ROWS else None)
 
 
-def _without_choice(settings: Any) -> Any:
+def _without_choice(settings: Any, n_extractors: int) -> Any:
     """Plain values where nothing can be held out to choose by."""
-    plain = {"C": 1.0, "gamma": 0.3, "epsilon": 0.1}
+    plain: dict[str, Any] = {"C": 1.0, "gamma": 0.3, "epsilon": 0.1}
+    if is_late(settings):
+        plain |= {"C": (1.0,) * n_extractors, "fusion_weights": equal_weights(n_extractors)}
     return msgspec.structs.replace(
         settings, **{name: value for name, value in plain.items() if getattr(settings, name, None) == "auto"}
     )
@@ -464,7 +541,7 @@ def _fit(
     settings: Any, prepared: _Prepared, maps: list[Estimator], training: TrainingSet
 ) -> tuple[Any, Features]:
     """The head fitted on all rows, with the maps that it needs appended to ``maps``, and what it was fitted on."""
-    X, y = prepared.X, training.y
+    X, y = prepared.X, training.row_targets
     chosen: Any = settings  # nothing in it is "auto" any more
     if isinstance(settings, LinearSVRSettings):
         return LinearSVR(chosen.C, chosen.epsilon).fit(X, y), X
@@ -472,7 +549,12 @@ def _fit(
         if "rbf" in settings.kernel_map:
             nystroem, X = _nystroem(settings, chosen.gamma, training.seed, X)
             maps += [Scaler().learn(prepared.mean, prepared.scale), nystroem]
-        return LinearSVM(chosen.C, class_weight_of(settings, training)).fit(X, y), X
+        weight = class_weight_of(settings, training)
+        if is_late(settings):
+            columns, Cs = column_slices(prepared.widths), per_extractor(chosen.C, len(prepared.widths))
+            heads = [LinearSVM(C, weight).fit(X[:, mine], y) for mine, C in zip(columns, Cs, strict=True)]
+            return joined(heads, chosen.fusion_weights), X
+        return LinearSVM(chosen.C, weight).fit(X, y), X
     maps.append(Scaler().learn(prepared.mean, prepared.scale))
     if isinstance(settings, RBFSVMSettings):
         weight = class_weight_of(settings, training)

@@ -6,13 +6,14 @@ predicts see the same values.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
 from classic_cv.estimator import Estimator
+from classic_cv.float16 import rounded
 from classic_cv.heads.svm import check_features
 
 Floats = NDArray[np.float32]
@@ -290,12 +291,15 @@ class Nystroem(KernelMap):
             costs n_components^3, mapping a sample n_components * (n_features + n_components).
         gamma: more than 0, in units of one over a squared distance.
         seed: of the choice of landmarks.
+        precision: ``float16`` rounds what is learned to 16 bits (``round_to_float16``), the landmarks before the
+            rest is computed from them.
 
     Learned: ``landmarks_`` float32 (m, n_features), training rows in their order; ``normalization_`` float32
     (m, m), symmetric, ``K^(-1/2)``.
     """
 
     learned = ("landmarks_", "normalization_")
+    large = ("landmarks_", "normalization_")
     landmarks_: Floats
     normalization_: Floats
 
@@ -304,10 +308,12 @@ class Nystroem(KernelMap):
         n_components: Annotated[int, Meta(ge=1)] = 1000,
         gamma: Annotated[float, Meta(gt=0)] = 1.0,
         seed: int = 0,
+        precision: Literal["float16", "float32"] = "float32",
     ) -> None:
         self.n_components = n_components
         self.gamma = gamma
         self.seed = seed
+        self.precision = precision
 
     @property
     def n_features_in_(self) -> int:
@@ -323,8 +329,12 @@ class Nystroem(KernelMap):
 
     def _learn(self, X: Floats) -> None:
         rows = landmark_rows(len(X), self.n_components, self.seed)
-        self.landmarks_ = np.ascontiguousarray(X[rows])
+        half = self.precision == "float16"
+        self.landmarks_ = rounded(X[rows]) if half else np.ascontiguousarray(X[rows])
         self.normalization_ = inverse_root(self_kernel(self.landmarks_, self.gamma))
+        self._in_float16 = False
+        if half:
+            self.round_to_float16()
 
     def _map(self, X: Floats) -> Floats:
         norms = self.__dict__.setdefault("_norms", NormCache())(self.landmarks_)

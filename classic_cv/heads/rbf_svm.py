@@ -21,8 +21,11 @@ from classic_cv.heads.cross_validation import (
     _choose,
     _fold_scores,
     _has_fallen,
+    _most_originals,
     _sample_rows,
     assign_folds,
+    n_originals,
+    rows_with_copies,
 )
 from classic_cv.heads.kernel_map import Floats, NormCache, rbf_in_place, rbf_kernel, self_distances
 from classic_cv.heads.svm import ClassWeight, check_features, check_labels, class_weights
@@ -59,6 +62,7 @@ class RBFSVM(Estimator):
     """
 
     learned = ("support_vectors_", "dual_coef_", "intercept_", "n_support_", "classes_")
+    large = ("support_vectors_",)
     support_vectors_: Floats
     dual_coef_: Floats
     intercept_: Floats
@@ -283,6 +287,7 @@ def cross_validate_rbf(
     class_weight: ClassWeight = None,
     scoring: Scoring = "accuracy",
     max_samples: int | None = None,
+    with_copies: bool = False,
     progress: Progress | None = None,
     deadline: float | None = None,
 ) -> RBFCrossValidation:
@@ -299,7 +304,10 @@ def cross_validate_rbf(
         n_splits: folds, at least 2.
         class_weight: as for ``RBFSVM``; "balanced" goes by each fold's training part.
         scoring: what the choice goes by.
-        max_samples: look at a stratified sample of so many rows (whole groups) when there are more.
+        max_samples: look at a stratified sample of so many rows, copies included (whole groups), when there
+            are more.
+        with_copies: X has twice the rows: row n_samples + i is a mirrored copy of row i. It is in training
+            where its original is, and is never held out; the folds are those without copies.
         progress: called with (task, points done, points in all); a walk may end early.
         deadline: a value of ``time.perf_counter()`` after which no further point is begun; one always is.
 
@@ -308,16 +316,18 @@ def cross_validate_rbf(
         ValueError: X, y or groups cannot be used, or there is nothing to hold out.
     """
     features = check_features(X)
-    classes, codes = check_labels(y, len(features))
+    n = n_originals(features, with_copies)
+    classes, codes = check_labels(y, n)
     class_weights(class_weight, classes, codes)
     path = _check_path(Cs, n_splits, scoring, max_samples)
     gamma_path = check_values("gammas", gammas)
-    group_ids = _check_groups(groups, len(features))
-    sample = _sample_rows(codes, group_ids, max_samples, seed)
-    check_rows(len(sample))
+    group_ids = _check_groups(groups, n)
+    sample = _sample_rows(codes, group_ids, _most_originals(max_samples, with_copies), seed)
+    used = rows_with_copies(sample, n, with_copies)
+    check_rows(len(used))
     codes = codes[sample]
     fold = assign_folds(codes, None if group_ids is None else group_ids[sample], n_splits, seed)
-    grid = _Grid(features[sample], codes, classes, fold, class_weight)
+    grid = _Grid(features[used], codes, classes, fold, class_weight)
     rows = np.flatnonzero(fold >= 0)
     measured: dict[tuple[float, float], NDArray[np.float64]] = {}
     held: dict[tuple[float, float], Floats] = {}
@@ -384,7 +394,7 @@ def walk(
 
 
 class _Grid:
-    """Held-out scores of all rows at a point (C, gamma) of the grid."""
+    """Held-out scores of all rows at a point (C, gamma) of the grid; X may have copies of the rows behind them."""
 
     def __init__(
         self,
@@ -402,15 +412,16 @@ class _Grid:
 
     def held_out(self, C: float, gamma: float) -> Floats:
         """float32 (n, K), or (n,) for two classes; 0 for the rows that are never held out."""
-        K = len(self.classes)
-        scores = np.zeros((len(self.codes), K) if K > 2 else len(self.codes), np.float32)
+        n, K, with_copies = len(self.codes), len(self.classes), len(self.distances) > len(self.codes)
+        scores = np.zeros((n, K) if K > 2 else n, np.float32)
         for number in range(int(self.fold.max()) + 1):
             out = np.flatnonzero(self.fold == number)
-            scores[out] = self._fold(np.flatnonzero(self.fold != number), out, C, gamma)
+            training = rows_with_copies(np.flatnonzero(self.fold != number), n, with_copies)
+            scores[out] = self._fold(training, out, C, gamma)
         return scores
 
     def _fold(self, training: NDArray[np.intp], out: NDArray[np.intp], C: float, gamma: float) -> Floats:
-        codes = self.codes[training]
+        codes = self.codes[training % len(self.codes)]
         present = np.unique(codes)
         if len(present) == 1:
             return spread_scores(np.zeros((len(out), 1), np.float32), present, len(self.classes))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from classic_cv.estimator import Estimator
+from classic_cv.float16 import rounded
 
 Floats = NDArray[np.float32]
 
@@ -108,20 +109,27 @@ def standardize(
     return means, scales
 
 
-def fold_scaler(coef: Floats, intercept: Floats, mean: Floats, scale: Floats) -> tuple[Floats, Floats]:
-    """Weights for raw features from weights for standardised ones: both give the same scores.
+def fold_scaler(
+    coef: Floats, intercept: Floats, mean: Floats, scale: Floats, half: bool = False
+) -> tuple[Floats, Floats]:
+    """Weights for raw features from weights for standardised ones: both give the same scores, but for rounding.
 
     Args:
         coef: float32 (n_problems, n_features).
         intercept: float32 (n_problems,).
         mean, scale: as ``standardize`` returned them.
+        half: round the weights to 16 bits (``classic_cv.float16.rounded``).
 
     Returns:
         coef and intercept, float32, of the same shapes.
     """
-    folded = coef.astype(np.float64) / scale
-    shift = folded @ mean.astype(np.float64)
-    return folded.astype(np.float32), (intercept - shift).astype(np.float32)
+    folded = (coef.astype(np.float64) / scale).astype(np.float32)
+    if half:
+        folded = rounded(folded)
+    # From the weights as rounded: what rounding changes then counts times a feature's deviation from its mean,
+    # and not times the mean, which may be many times larger.
+    shift = folded.astype(np.float64) @ mean.astype(np.float64)
+    return folded, (intercept - shift).astype(np.float32)
 
 
 def _chunks(X: Floats) -> list[Floats]:

@@ -44,6 +44,7 @@ class LinearSVM(Estimator):
     """
 
     learned = ("coef_", "intercept_", "classes_")
+    large = ("coef_",)
     coef_: NDArray[np.float32]
     intercept_: NDArray[np.float32]
     classes_: NDArray[Any]

@@ -25,8 +25,11 @@ from classic_cv.heads.cross_validation import (
     _check_groups,
     _check_path,
     _choose,
+    _most_originals,
     _sample_rows,
     assign_folds,
+    n_originals,
+    rows_with_copies,
 )
 from classic_cv.heads.kernel_map import Floats, NormCache, rbf_in_place, rbf_kernel, self_distances
 from classic_cv.heads.rbf_svm import cache_size, check_rows, check_values, walk
@@ -116,6 +119,7 @@ class LinearSVR(Regressor):
     """
 
     learned = ("coef_", "intercept_")
+    large = ("coef_",)
     coef_: Floats
     intercept_: Reals
     n_iter_: int
@@ -174,6 +178,7 @@ class RBFSVR(Regressor):
     """
 
     learned = ("support_vectors_", "dual_coef_", "intercept_")
+    large = ("support_vectors_",)
     support_vectors_: Floats
     dual_coef_: Floats
     intercept_: Reals
@@ -550,6 +555,7 @@ def cross_validate_regression(
     n_splits: int = 5,
     seed: int = 0,
     max_samples: int | None = DEFAULT_MAX_SAMPLES,
+    with_copies: bool = False,
     progress: Progress | None = None,
     deadline: float | None = None,
 ) -> RegressionCrossValidation:
@@ -567,8 +573,10 @@ def cross_validate_regression(
         Cs, epsilons: values to try, in any order.
         gammas: values to try with "rbf"; None with "linear".
         n_splits: folds, at least 2; there are fewer where a stratum or the groups allow no more.
-        max_samples: look at a stratified sample of so many rows (whole groups) when there are more; None for
-            all. The RBF machine takes at most ``rbf_svm.MAX_ROWS``.
+        max_samples: look at a stratified sample of so many rows, copies included (whole groups), when there
+            are more; None for all. The RBF machine takes at most ``rbf_svm.MAX_ROWS``.
+        with_copies: X has twice the rows: row n_samples + i is a mirrored copy of row i. It is in training
+            where its original is, and is never held out; the folds are those without copies.
         progress: called with (task, points done, points in all); a walk may end early.
         deadline: a value of ``time.perf_counter()`` after which no further point is begun; one always is.
 
@@ -577,7 +585,8 @@ def cross_validate_regression(
         ValueError: X, y, groups or strata cannot be used, or there is nothing to hold out.
     """
     features = check_features(X)
-    targets = check_targets(y, len(features))
+    n = n_originals(features, with_copies)
+    targets = check_targets(y, n)
     path = _check_path(Cs, n_splits, "accuracy", max_samples)
     gamma_path = _check_gammas(kind, gammas)
     epsilon_path = check_values("epsilons", epsilons, least=0)
@@ -585,11 +594,11 @@ def cross_validate_regression(
         raise ValueError(
             f"cannot cross-validate {len(targets)} samples: expected at least 4; give more or set C"
         )
-    group_ids = _check_groups(groups, len(features))
+    group_ids = _check_groups(groups, n)
     codes = target_strata(targets, strata)
-    sample = _sample_rows(codes, group_ids, max_samples, seed)
+    sample = _sample_rows(codes, group_ids, _most_originals(max_samples, with_copies), seed)
     fold = assign_folds(codes[sample], None if group_ids is None else group_ids[sample], n_splits, seed)
-    rows = features[sample] if len(sample) < len(features) else features
+    rows = features[rows_with_copies(sample, n, with_copies)] if len(sample) < n else features
     folds = (_LinearFolds if kind == "linear" else _RBFFolds)(rows, targets[sample], fold)
     search = _Search(folds.held_out, targets[sample], fold, progress, deadline)
     search.run(path, gamma_path, epsilon_path)
@@ -632,10 +641,14 @@ def _check_gammas(kind: str, gammas: Sequence[float] | None) -> list[float]:
 
 
 class _LinearFolds:
-    """Held-out predictions of the linear machine: all folds share the rows, their span and their Gram matrix."""
+    """Held-out predictions of the linear machine: all folds share the rows, their span and their Gram matrix.
+
+    X (n or 2 * n, d) may have copies of the rows behind them, which train where their originals train.
+    """
 
     def __init__(self, X: Floats, y: Reals, fold: NDArray[np.intp]) -> None:
         self.solver = SquaredInsensitiveSolver(X, shared=True)
+        self.copies = len(X) // len(y)
         self.y = y
         self.fold = fold
         self.starts: dict[int, Reals] = {}
@@ -646,15 +659,16 @@ class _LinearFolds:
         for number in range(int(self.fold.max()) + 1):
             training = self.fold != number
             mean, scale = target_scale(self.y[training])
-            z = (self.y - mean) / scale
-            solution = self.solver.solve(z, C, epsilon, training, self.starts.get(number))
+            z = np.tile((self.y - mean) / scale, self.copies)
+            inside = np.tile(training, self.copies)
+            solution = self.solver.solve(z, C, epsilon, inside, self.starts.get(number))
             self.starts[number] = solution.w
-            predictions[~training] = mean + scale * solution.scores[~training]
+            predictions[~training] = mean + scale * solution.scores[: len(self.y)][~training]
         return predictions
 
 
 class _RBFFolds:
-    """Held-out predictions of the RBF machine: distances are computed once."""
+    """Held-out predictions of the RBF machine: distances are computed once. X is as for ``_LinearFolds``."""
 
     def __init__(self, X: Floats, y: Reals, fold: NDArray[np.intp]) -> None:
         check_rows(len(X))
@@ -667,8 +681,9 @@ class _RBFFolds:
         predictions = np.full(len(self.y), np.nan)
         for number in range(int(self.fold.max()) + 1):
             training, out = np.flatnonzero(self.fold != number), np.flatnonzero(self.fold == number)
+            training = rows_with_copies(training, len(self.y), len(self.distances) > len(self.y))
             kernel = rbf_in_place(self.distances[np.ix_(training, training)], gamma)
-            support, dual_coef, intercept = fit_kernel_svr(kernel, self.y[training], C, epsilon)
+            support, dual_coef, intercept = fit_kernel_svr(kernel, self.y[training % len(self.y)], C, epsilon)
             across = rbf_in_place(self.distances[np.ix_(out, training[support])], gamma)
             predictions[out] = across @ dual_coef + intercept
         return predictions

@@ -370,13 +370,14 @@ def test_a_folded_scaler_gives_the_same_scores(scale: Any) -> None:
 
     data = training()
     linear = LinearSVM(1.0).fit(scaled, data.y)
-    stack = fit_head(LinearSVMSettings(C=1.0, scale=scale, class_weight="none"), data)
+    settings = LinearSVMSettings(C=1.0, scale=scale, class_weight="none", precision="float32")
+    stack = fit_head(settings, data)
     assert stack.maps == []
     np.testing.assert_allclose(outputs(stack, X[N_TRAIN:]), linear.decision_function(held_out), atol=1e-4)
 
     numbers = training("regression")
     svr = LinearSVR(1.0, 0.1).fit(scaled, numbers.y)
-    stack = fit_head(LinearSVRSettings(C=1.0, epsilon=0.1, scale=scale), numbers)
+    stack = fit_head(LinearSVRSettings(1.0, 0.1, scale, precision="float32"), numbers)
     np.testing.assert_allclose(outputs(stack, X[N_TRAIN:]), svr.predict(held_out), atol=1e-3)
 
 
