@@ -3,7 +3,7 @@
 Early fusion puts the columns of all extractors side by side for one SVM; late fusion gives each its own SVM with its
 own C and combines their scores (Snoek et al. 2005, "Early versus late fusion in semantic video analysis"). The weights
 are learned on out-of-fold scores, are not negative, and are the same for all classes, as in the LP-beta of Gehler and
-Nowozin 2009, "On feature combination for multiclass object classification": so few numbers cannot be overfitted.
+Nowozin 2009, "On feature combination for multiclass object classification": so few numbers are hardly overfitted.
 Theirs minimise a hinge loss by linear programming, ours the log loss of a softmax, which is smooth and a single
 well-conditioned problem. A weighted sum of linear scores is a linear score: the result is one linear SVM again.
 """
@@ -215,8 +215,8 @@ def _smallest_log_loss(Z: Reals, y: NDArray[np.intp], balanced: bool) -> Reals:
         slope = flat @ difference.ravel() + WEIGHT_PRIOR * apart
         return value / n, slope / n
 
-    # SciPy's BLAS on several threads waits longer for them than it computes: this is 20 times faster, and the result
-    # does not depend on the cores.
+    # SciPy's BLAS threads wait for each other by spinning: on a busy machine one thread was up to 20 times faster. The
+    # result does not depend on the cores then.
     with thread_limit(1):
         found = minimize(
             loss,
