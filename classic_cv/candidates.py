@@ -86,7 +86,10 @@ def _learned_at_sizes(originals: Sequence[Recipe], sizes: Sequence[int]) -> list
     recipes = []
     for number in range(LEARNED_SIZES):
         for original in sorted(originals, key=lambda r: (-len(r.features), -max(r.image.shape))):
-            fitting = [size for size in sizes if size <= max(original.image.shape)] or sizes[:1]
+            own = max(original.image.shape)
+            # A size of its own kind counts as the recipe's only one.
+            fitting = [size for size in sizes if size <= own] if own in SIZES or own > sizes[-1] else [own]
+            fitting = fitting or list(sizes[:1])
             if number < len(fitting):
                 recipes.append(original.resized(fitting[-1 - number]))
     return recipes

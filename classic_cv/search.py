@@ -393,7 +393,10 @@ class _Search:
             return Effort(n_splits=splits, max_samples=None)
         if not candidate.rungs:
             return Effort(Cs=FIRST_CS, n_splits=splits, n_held_out=held_out, max_samples=None)
-        C = getattr(candidate.last.settings, "C", 1.0)
+        C: Any = getattr(candidate.last.settings, "C", 1.0)
+        if isinstance(C, tuple):  # late fusion: one for each extractor
+            near = [[c / 3, c, c * 3] for c in C]
+            return Effort(None, None, None, splits, held_out, None, extractor_Cs=near)
         gamma = getattr(candidate.last.settings, "gamma", None)
         gammas = [gamma] if isinstance(gamma, float) else None
         return Effort([C / 3, C, C * 3], gammas, None, splits, held_out, None)

@@ -17,6 +17,7 @@ from classic_cv.candidates import (
     floor_recipes,
     head_label,
     head_variants,
+    learns,
     sizes_for,
     typical_side,
 )
@@ -74,11 +75,14 @@ def test_feature_sets_do_not_repeat(task: Any, sizes: list[int]) -> None:
     assert len(set(names)) == len(names)
     assert not {name.rsplit("-", 1)[0] for name in names} & set(FLOORS)
     assert not set(names) & set(FLOORS)
+    # Those without a codebook before those that have to learn one.
+    assert [learns(recipe) for recipe in recipes] == sorted(learns(recipe) for recipe in recipes)
     # The richest first, at each size: the others find their features known.
+    plain = [load_recipe(name) for name in shelf() if not learns(load_recipe(name))]
     for size in sizes:
-        mine = [len(r.features) for r in recipes if r.image.size == size]
+        mine = [len(r.features) for r in recipes if r.image.size == size and not learns(r)]
         assert mine == sorted(mine, reverse=True)
-        assert mine[0] == max(len(load_recipe(name).features) for name in shelf())
+        assert mine[0] == max(len(recipe.features) for recipe in plain)
 
 
 def test_every_recipe_of_the_shelf_is_tried_at_its_own_size() -> None:
@@ -93,7 +97,25 @@ def test_every_recipe_of_the_shelf_is_tried_at_its_own_size() -> None:
 def test_hog_fast_is_tried_at_its_own_size_only(sizes: list[int]) -> None:
     recipes = feature_recipes("classification", sizes)
     assert [recipe.image.size for recipe in recipes if recipe.name.startswith("hog-fast")] == [28]
-    assert {recipe.image.size for recipe in recipes if not recipe.name.startswith("hog-fast")} == set(sizes)
+    others = [r for r in recipes if not r.name.startswith("hog-fast") and not learns(r)]
+    assert {recipe.image.size for recipe in others} == set(sizes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name", "tried"),
+    [
+        ([32, 64], "fisher-color", [64, 32]),
+        (SIZES, "fisher-color", [256, 128]),
+        (SIZES, "patches", [32]),
+        (SIZES, "fisher-fast", [192]),
+        ([32, 64], "fisher-fast", [64, 32]),
+    ],
+)
+def test_codebooks_are_tried_at_the_larger_sizes_up_to_their_own(
+    sizes: list[int], name: str, tried: list[int]
+) -> None:
+    found = [r for r in feature_recipes("classification", sizes) if r.features == load_recipe(name).features]
+    assert [recipe.image.size for recipe in found] == tried
 
 
 def test_resized_recipes_are_read_back_as_they_are(tmp_path: Path) -> None:

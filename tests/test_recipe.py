@@ -34,7 +34,10 @@ from classic_cv.recipe import (
     shelf,
 )
 
-SHELF = """blobs color dummy hog hog-color hog-color-lbp hog-color-lbp-dog hog-fast hog-small lbp properties""".split()
+SHELF = """
+blobs color dummy fisher fisher-color fisher-fast fisher-patches hog hog-color hog-color-lbp hog-color-lbp-dog hog-fast
+hog-small lbp patches properties sift-bow vlad
+""".split()
 
 
 def written(tmp_path: Path, text: str) -> Path:
