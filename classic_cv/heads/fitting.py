@@ -514,7 +514,12 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
 
 
 def _is_open(settings: Head) -> bool:
-    names = ["C", "gamma", "epsilon"] + (["fusion_weights"] if is_late(settings) else [])
+    """Whether a value that the head uses is still to be chosen: gamma is one where there is an RBF kernel."""
+    uses_gamma = isinstance(settings, RBFSVMSettings | RBFSVRSettings) or "rbf" in getattr(
+        settings, "kernel_map", ""
+    )
+    names = ["C", "epsilon", *(["gamma"] if uses_gamma else [])]
+    names += ["fusion_weights"] if is_late(settings) else []
     return any(getattr(settings, name, None) == "auto" for name in names)
 
 
