@@ -596,9 +596,9 @@ class _Search:
             return measured.mean, list(mean_interval(measured.loss, measured.weight))
         if np.ptp(measured.weight) == 0:
             correct = int((measured.loss == 0).sum())
-            return 1 - measured.mean, list(accuracy_interval(correct, len(measured.loss)))
+            return max(1 - measured.mean, 0.0), list(accuracy_interval(correct, len(measured.loss)))
         low, high = mean_interval(1 - measured.loss, measured.weight)
-        return 1 - measured.mean, [max(low, 0.0), min(high, 1.0)]
+        return max(1 - measured.mean, 0.0), [max(low, 0.0), min(high, 1.0)]
 
     def _summary(self, winner: Candidate) -> dict[str, Any]:
         def rank(candidate: Candidate) -> tuple[Any, ...]:
