@@ -48,10 +48,12 @@ def test_readme_python_runs(tmp_path: Path, digits: Path, monkeypatch: pytest.Mo
     assert names["labels"] == ["3"]
 
 
-def test_readme_recipe_is_valid() -> None:
-    [block] = blocks(README, "toml")
-    recipe = parse_recipe(tomllib.loads(block), name="mine", source="README.md")
+def test_readme_recipes_are_valid() -> None:
+    whole, part = (tomllib.loads(block) for block in blocks(README, "toml"))
+    recipe = parse_recipe(whole, name="mine", source="README.md")
     assert [feature.type for feature in recipe.features] == ["hog", "color-histogram"]
+    recipe = parse_recipe({**whole, **part}, name="mine", source="README.md")
+    assert [(feature.type, feature.image_size) for feature in recipe.features] == [("fisher-vector", 192)]
 
 
 def test_readme_help_is_what_the_program_prints() -> None:
