@@ -325,7 +325,7 @@ class _Search:
             for candidate in family:
                 self._try(candidate, n)
             # The next feature sets are tried with the heads that were best on the first.
-            if labels is None:
+            if labels is None and len(family) > 1:
                 family = sorted((c for c in family if c.rungs), key=lambda c: c.last.mean)
                 labels = [head_label(c.recipe.head) for c in family[:BEST_HEADS]]
 
