@@ -73,18 +73,6 @@ class Extraction:
         """Whether X also has a row for the mirror image of each item."""
         return len(self.X) != len(self.kept)
 
-    def rows(self, items: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The rows of X of some of the items, given by their places in ``kept``, with their copies if there are any."""
-        return np.concatenate([items, len(self.kept) + items]) if self.has_copies else items
-
-    def take(self, items: NDArray[np.intp]) -> Extraction:
-        """Some of the items, given by their places in ``kept``, in this order and with their copies."""
-        return Extraction(self.X[self.rows(items)], self.kept[items], self.problems)
-
-    def ordered(self) -> Extraction:
-        """The same in ascending order of ``kept``."""
-        return self.take(np.argsort(self.kept))
-
 
 def read_pictures(
     source: ImageSource, indices: Sequence[int], featurizer: Featurizer
@@ -161,15 +149,17 @@ def extract(
         problems += batch.problems
         if progress:
             progress(task, len(kept) + len(problems), len(wanted))
-    found = joined(X, len(wanted), len(kept)) if with_copies else X[: len(kept)]
-    return Extraction(found, np.array(kept, np.intp), problems)
+    rows = np.arange(len(kept))
+    if with_copies:
+        rows = np.concatenate([rows, len(wanted) + rows])
+    return Extraction(closed_up(X, rows), np.array(kept, np.intp), problems)
 
 
-def joined(X: Features, start: int, n: int) -> Features:
-    """The first n rows of X and the n rows from ``start`` on, which are moved up to them in place."""
-    if start > n:
-        # Part by part: NumPy would put all of what overlaps aside.
-        for row in range(0, n, MOVED_ROWS):
-            stop = min(row + MOVED_ROWS, n)
-            X[n + row : n + stop] = X[start + row : start + stop]
-    return X[: 2 * n]
+def closed_up(X: Features, rows: NDArray[np.intp]) -> Features:
+    """The given rows of X, in ascending order, moved up in place to where the others leave gaps."""
+    if len(rows) < len(X) and len(rows):
+        # Part by part: a copy of all could be more than fits the memory. No row moves down.
+        for start in range(int(np.argmax(rows > np.arange(len(rows)))), len(rows), MOVED_ROWS):
+            stop = min(start + MOVED_ROWS, len(rows))
+            X[start:stop] = X[rows[start:stop]]
+    return X[: len(rows)]

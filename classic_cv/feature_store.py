@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from classic_cv.errors import ImageError
-from classic_cv.extraction import Extraction, joined, read_pictures
+from classic_cv.extraction import Extraction, closed_up, read_pictures
 from classic_cv.features.base import Extractor, Features
 from classic_cv.featurizer import Featurizer
 from classic_cv.fitting import Job, sample_pictures
@@ -125,47 +125,54 @@ class FeatureStore:
         )
         return -(-images // 2) if recipe.image.mirror else images
 
-    def extraction(self, recipe: Recipe, n: int) -> Extraction:
+    def extraction(self, recipe: Recipe, n: int, final: bool = False) -> Extraction:
         """Features of the first n training images that can be read, in nested order.
 
         Where the recipe says ``train.mirror = true``, those of their mirrored copies follow in the same order.
+
+        Args:
+            recipe: whose features.
+            n: how many images.
+            final: the features are for the final fit: in ascending order of the images, as a fit without a search
+                has them, and what is not on disk yet is not kept there.
         """
         from joblib import Parallel, delayed
 
         featurizer = self.featurizer(recipe)
         sides = self._sides(featurizer, recipe)
         copies = len(sides) == 2 and not recipe.image.mirror
+        wanted = np.sort(self.order[:n]) if final else self.order[:n]
         if not featurizer.extractors:  # the dummy looks at nothing
-            return Extraction(np.empty(((2 if copies else 1) * n, 0), np.float32), self.order[:n], [])
+            return Extraction(np.empty(((2 if copies else 1) * n, 0), np.float32), wanted, [])
         chunks = self._chunks(n)
-        most = chunks[-1][1]
-        X = np.empty(((2 if copies else 1) * most, featurizer.n_features), np.float32)
-        kept: list[int] = []
+        row_of = np.full(len(self.job.dataset), -1)
+        row_of[wanted] = np.arange(len(wanted))
+        X = np.empty(((2 if copies else 1) * len(wanted), featurizer.n_features), np.float32)
+        there = np.zeros(len(wanted), bool)
         problems: list[ImageError] = []
+        done = 0
         with thread_limit(1):
             results = Parallel(n_jobs=self.job.jobs, prefer="threads", return_as="generator")(
-                delayed(self._blocks)(featurizer, sides, start, stop) for start, stop in chunks
+                delayed(self._blocks)(featurizer, sides, start, stop, not final) for start, stop in chunks
             )
             for blocks in results:
                 first = blocks[0][0]
                 if first.kept:
-                    rows = X[len(kept) : len(kept) + len(first.kept)]
-                    _join(blocks[0], rows)
+                    rows = row_of[first.kept]
+                    inside = rows >= 0  # the last chunk may go on
+                    rows = rows[inside]
+                    X[rows] = _join(blocks[0])[inside]
                     if copies:
-                        start = most + len(kept)
-                        _join(blocks[1], X[start : start + len(first.kept)])
+                        X[len(wanted) + rows] = _join(blocks[1])[inside]
                     elif len(blocks) == 2:
-                        rows += _join(blocks[1])
-                        rows *= np.float32(0.5)
-                kept += first.kept
+                        X[rows] = (X[rows] + _join(blocks[1])[inside]) * np.float32(0.5)
+                    there[rows] = True
                 problems += [ImageError(source, reason) for source, reason in first.problems]
+                done += len(first.kept) + len(first.problems)
                 if self.job.progress:
-                    self.job.progress(f"features of {recipe.name}", len(kept) + len(problems), most)
-        all_kept = np.array(kept, np.intp)
-        found = joined(X, most, len(kept)) if copies else X[: len(kept)]
-        extraction = Extraction(found, all_kept, problems)
-        wanted = np.isin(all_kept, self.order[:n])
-        return extraction if wanted.all() else extraction.take(np.flatnonzero(wanted))
+                    self.job.progress(f"features of {recipe.name}", done, chunks[-1][1])
+        found = closed_up(X, np.flatnonzero(np.tile(there, 2 if copies else 1)))
+        return Extraction(found, wanted[there], problems)
 
     def _chunks(self, n: int) -> list[tuple[int, int]]:
         last = min(-(-n // CHUNK) * CHUNK, len(self.order))
@@ -184,9 +191,9 @@ class FeatureStore:
         return bool(self._cached.check_call_in_cache(key, start, stop, None))
 
     def _blocks(
-        self, featurizer: Featurizer, sides: list[list[str]], start: int, stop: int
+        self, featurizer: Featurizer, sides: list[list[str]], start: int, stop: int, keep: bool
     ) -> list[list[Block]]:
-        """For each side a block per extractor."""
+        """For each side a block per extractor; those not on disk yet are put there if they are to be kept."""
 
         @functools.cache
         def read() -> Any:
@@ -198,11 +205,13 @@ class FeatureStore:
             features = alone.transform(pictures, mirrored) if pictures else np.zeros((0, 0), np.float32)
             return Block(batch.kept, [(p.source, p.reason) for p in batch.problems], features)
 
+        def block(key: str, number: int, mirrored: bool) -> Block:
+            if keep or self._has(key, start, stop):
+                return self._cached(key, start, stop, functools.partial(make, number, mirrored))
+            return make(number, mirrored)
+
         return [
-            [
-                self._cached(key, start, stop, functools.partial(make, number, mirrored))
-                for number, key in enumerate(keys)
-            ]
+            [block(key, number, mirrored) for number, key in enumerate(keys)]
             for keys, mirrored in zip(sides, (False, True), strict=False)
         ]
 
@@ -217,6 +226,6 @@ def _unmirrored(settings: ImageSettings) -> ImageSettings:
     return msgspec.structs.replace(settings, mirror=False)
 
 
-def _join(blocks: list[Block], out: Features | None = None) -> Features:
+def _join(blocks: list[Block]) -> Features:
     """The extractors' features side by side."""
-    return np.concatenate([block.features for block in blocks], axis=1, out=out)
+    return np.concatenate([block.features for block in blocks], axis=1)

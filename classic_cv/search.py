@@ -531,7 +531,7 @@ class _Search:
         settings = candidate.last.settings
         train = msgspec.structs.replace(candidate.recipe.train, images="all" if images >= self.n else images)
         recipe = msgspec.structs.replace(candidate.recipe, head=settings, train=train)
-        extraction = self.store.extraction(recipe, images).ordered()
+        extraction = self.store.extraction(recipe, images, final=True)
         return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))
 
     def _final_images(self, candidate: Candidate) -> int:

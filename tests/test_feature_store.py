@@ -114,6 +114,19 @@ def test_growing_computes_only_what_is_new(folder: Path, tmp_path: Path, compute
     assert store.missing(recipe, n) == 0
 
 
+def test_what_the_final_fit_needs_is_not_kept(folder: Path, tmp_path: Path, computed: Counter[str]) -> None:
+    job, recipe = make_job(folder), small("hog")
+    store = FeatureStore(job, str(tmp_path / "store"))
+    n = len(job.train)
+    store.extraction(recipe, 20)
+    final = store.extraction(recipe, n, final=True)
+    assert computed == {"HOG": n}
+    assert store.missing(recipe, n) == n - 20
+    wanted = expected(job, recipe, job.train)
+    np.testing.assert_array_equal(final.kept, wanted.kept)
+    np.testing.assert_array_equal(final.X, wanted.X)
+
+
 def test_recipes_that_share_an_extractor_share_its_features(
     folder: Path, tmp_path: Path, computed: Counter[str]
 ) -> None:
@@ -208,9 +221,9 @@ def test_mirrored_features_are_those_of_extracting_them_at_once(
         found = store.extraction(recipe, n)
         wanted = extract(job.dataset, np.sort(job.order()[:n]), featurizer, with_copies=copies)
         assert found.has_copies == wanted.has_copies == copies
-        ordered = found.ordered()
-        np.testing.assert_array_equal(ordered.kept, wanted.kept)
-        np.testing.assert_array_equal(ordered.X, wanted.X)
+        final = store.extraction(recipe, n, final=True)
+        np.testing.assert_array_equal(final.kept, wanted.kept)
+        np.testing.assert_array_equal(final.X, wanted.X)
         order = job.order()[:n]
         np.testing.assert_array_equal(found.kept, order[np.isin(order, wanted.kept)])
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from classic_cv import extraction
 from classic_cv.errors import RecipeError
-from classic_cv.extraction import Extraction, extract
+from classic_cv.extraction import closed_up, extract
 from classic_cv.features import HOG
 from classic_cv.featurizer import Featurizer
 from classic_cv.fitting import fit, fit_featurizer, fit_recipe, make_job, training_set
@@ -215,15 +215,14 @@ def test_extraction_with_copies(broken: tuple[int, ...], moved: int, monkeypatch
         assert not extract(Source(items, broken), range(20), featurizer).has_copies
 
 
-def test_taking_some_of_an_extraction() -> None:
-    kept = np.array([30, 10, 20])
-    X = np.arange(6, dtype=np.float32)[:, None]
-    found = Extraction(X, kept, [])
-    assert found.ordered().kept.tolist() == [10, 20, 30]
-    assert found.ordered().X.ravel().tolist() == [1, 2, 0, 4, 5, 3]
-    assert found.take(np.array([2])).X.ravel().tolist() == [2, 5]
-    alone = Extraction(X[:3], kept, [])
-    assert alone.ordered().X.ravel().tolist() == [1, 2, 0]
+@pytest.mark.parametrize("moved", [1, 3, 100])
+def test_gaps_are_closed_up_in_place(moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "MOVED_ROWS", moved)
+    for rows in ([], [0], [9], [0, 1, 2], [0, 2, 3, 9], [4, 5, 6, 7, 8, 9], list(range(10))):
+        X = np.arange(20, dtype=np.float32).reshape(10, 2)
+        found = closed_up(X, np.array(rows, np.intp))
+        np.testing.assert_array_equal(found, np.arange(20).reshape(10, 2)[rows])
+        assert found.base is X.base
 
 
 # The fit.

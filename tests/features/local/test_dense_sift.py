@@ -66,6 +66,43 @@ def test_descriptors_are_close_to_opencvs(size: int) -> None:
         assert found.min() > 0.94
 
 
+@pytest.mark.parametrize("size", [8, 10, 12, 16])
+def test_descriptors_of_the_halved_image_are_close(size: int) -> None:
+    for name in PHOTOS:
+        image = photo(name, 160, 192, color=True)
+        for channels in CHANNELS:
+            full = DenseSIFT(bins=(size,), step=4, root=False, channels=channels)
+            found = msgspec.structs.replace(full, halve=True).describe(image)
+            expected = full.describe(image)
+            np.testing.assert_array_equal(found.positions, expected.positions)
+            np.testing.assert_array_equal(found.sides, expected.sides)
+            # Channel by channel: the contrast of a few is on the other side of what counts as any.
+            rows, others = found.descriptors.reshape(-1, 128), expected.descriptors.reshape(-1, 128)
+            both = rows.any(axis=1) & others.any(axis=1)
+            assert both.mean() > 0.95 * others.any(axis=1).mean()
+            assert cosines(rows[both], others[both]).mean() > 0.98
+            assert not np.array_equal(rows, others)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "step"),
+    [(64, 64, 6, 4), (64, 64, 9, 4), (64, 64, 8, 3), (63, 64, 8, 4), (64, 63, 8, 4)],
+)
+def test_what_is_not_even_or_small_is_not_halved(height: int, width: int, size: int, step: int) -> None:
+    image = photo("coffee", height, width)
+    found, expected = (DenseSIFT((size,), step, halve=halve).describe(image) for halve in (True, False))
+    np.testing.assert_array_equal(found.descriptors, expected.descriptors)
+
+
+def test_contrast_means_the_same_in_the_halved_image() -> None:
+    ramp = np.tile(np.arange(0, 192, 2, dtype=np.uint8), (96, 1))  # 2 gray levels per pixel
+    for contrast, there in ((1.8, True), (2.2, False)):
+        for halve in (False, True):
+            found = DenseSIFT((8,), 8, contrast=contrast, halve=halve).describe(ramp)
+            inside = np.abs(found.positions - 48).max(axis=1) < 20
+            assert found.descriptors[inside].any(axis=1).tolist() == [there] * inside.sum()
+
+
 def loop_descriptors(image: Image, size: float, step: int, root: bool) -> NDArray[np.float64]:
     """Pixel by pixel from the definition."""
     sigma = max((size / 6) ** 2 - 0.25, 0) ** 0.5
