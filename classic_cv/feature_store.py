@@ -207,7 +207,8 @@ class FeatureStore:
 
         def block(key: str, number: int, mirrored: bool) -> Block:
             if keep or self._has(key, start, stop):
-                return self._cached(key, start, stop, functools.partial(make, number, mirrored))
+                found: Block = self._cached(key, start, stop, functools.partial(make, number, mirrored))
+                return found
             return make(number, mirrored)
 
         return [

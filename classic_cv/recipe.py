@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -142,6 +142,10 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mirror: bool | Literal["auto"] = False
 
 
+LEAST_CELL, LEAST_BIN, LEAST_SIDE = 1, 2, 16
+"""Pixels of a cell, of a local descriptor's bin or step, and of a side, that resizing a recipe does not go below."""
+
+
 class FeatureSettings(msgspec.Struct, frozen=True):
     """One extractor of a recipe: its type and its parameters, defaults filled in.
 
@@ -195,11 +199,11 @@ class Recipe(msgspec.Struct, frozen=True):
         return "\n\n".join(blocks) + "\n"
 
     def resized(self, size: int) -> Recipe:
-        """The same recipe for square images of ``size`` pixels: HOG cells grow with the image.
+        """The same recipe for square images of ``size`` pixels: HOG cells, bins and steps of local descriptors, and
+        the ``image_size`` of an extractor that has its own grow with the image.
 
-        An extractor with an ``image_size`` of its own keeps it.
-
-        So the layout of the features, and their number, stays; what changes is how much detail they see.
+        So the layout of the features, and their number, stays; what changes is how much detail they see. Bins and
+        steps of descriptors become no smaller than 2 pixels.
         """
         factor = size / max(self.image.shape)
         if factor == 1 and self.image.shape == (size, size):
@@ -258,12 +262,27 @@ def feature_groups(recipe: Recipe) -> list[str]:
 
 
 def _scaled(spec: FeatureSettings, factor: float) -> FeatureSettings:
-    if "pixels_per_cell" not in spec.params or spec.image_size is not None:
-        return spec
-    cells = spec.params["pixels_per_cell"]
-    sizes = [max(1, round(cell * factor)) for cell in ([cells] if isinstance(cells, int) else cells)]
-    # Two sizes that fall together would be one histogram twice.
-    return msgspec.structs.replace(spec, params={**spec.params, "pixels_per_cell": tuple(sorted(set(sizes)))})
+    params, size = dict(spec.params), spec.image_size
+    if "pixels_per_cell" in params:
+        cells = params["pixels_per_cell"]
+        params["pixels_per_cell"] = _sizes([cells] if isinstance(cells, int) else cells, factor, LEAST_CELL)
+    if "bins" in params.get("descriptor", {}):
+        descriptor = dict(params["descriptor"])
+        descriptor["bins"] = _sizes(descriptor["bins"], factor, LEAST_BIN)
+        descriptor["step"] = max(round(descriptor["step"] * factor), min(LEAST_BIN, descriptor["step"]))
+        params["descriptor"] = descriptor
+    if size is not None:
+        scaled = [
+            max(LEAST_SIDE, round(side * factor)) for side in ([size] if isinstance(size, int) else size)
+        ]
+        size = scaled[0] if len(scaled) == 1 else (scaled[0], scaled[1])
+    return msgspec.structs.replace(spec, params=params, image_size=size)
+
+
+def _sizes(sizes: Sequence[float], factor: float, least: int) -> tuple[float, ...]:
+    """Sizes in pixels, ascending. Two that fall together would be one feature twice."""
+    # Halves up, not to the even number: 3 and 5 pixels stay two sizes at half of theirs.
+    return tuple(sorted({max(math.floor(size * factor + 0.5), min(least, size)) for size in sizes}))
 
 
 def _block(header: str, values: Mapping[str, Any]) -> str:

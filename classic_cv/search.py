@@ -11,8 +11,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,25 +29,20 @@ from classic_cv.candidates import (
     typical_side,
     with_copies,
 )
+from classic_cv.comparison import Candidate, Measured, is_behind, measured
 from classic_cv.errors import DatasetError, LatencyError
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
 from classic_cv.fitting import Job, check_latency, fit_recipe, fold_groups, training_set
-from classic_cv.heads.calibration import Calibrator
+from classic_cv.forecast import Forecast, values_tried
 from classic_cv.heads.fitting import (
-    CALIBRATION_FOLDS,
-    FEW_ROWS,
-    MANY_ROWS,
-    Choice,
     Effort,
-    TrainingSet,
     are_unequal,
     can_cross_validate,
     choose,
-    held_out_losses,
 )
 from classic_cv.model import Model
-from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe
+from classic_cv.recipe import Recipe
 from classic_cv.shadow import Shadow, shadow_of
 from classic_cv.stats import accuracy_interval, mean_interval
 
@@ -69,9 +64,6 @@ BEST_HEADS = 2
 MIRRORED = 2
 """How many of the best are tried with mirror images."""
 
-BEHIND = 2.0
-"""Standard errors of the paired difference by which a candidate is clearly worse."""
-
 TIE = 0.5
 """Standard errors up to which candidates count as equally accurate: the one with the smaller log loss goes first."""
 
@@ -81,14 +73,8 @@ FIRST_SHARE = 0.45
 ADD_SHARE = 0.15
 """Measuring the latency of new candidates, before anything is compared, may take this share of the time left."""
 
-MOST_BYTES = 2.4e9
-"""Features, mapped ones included, that a final fit may hold: with more columns it takes fewer images."""
-
 OVERHEAD = 2.0
 """Seconds kept for starting, saving and the report."""
-
-CAUTION = 1.25
-"""Predicted times are taken as so much longer."""
 
 RESERVE = 0.6
 """At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
@@ -99,70 +85,7 @@ SECOND_LOOKS, NEAR = 4, 1.8
 ROOM = 0.9
 """Share of the latency limit that another head, or the next best after one that just missed it, may take."""
 
-COLD, FINAL = 1.5, 2.5
-"""What a solve takes without a start from a smaller C, and to the final fit's tolerance, in those of the path."""
-
-HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
-"""Cross-validation time of a head as a multiple of the plain linear one's on the same features."""
-
-CODEBOOK_SECONDS = 5.0
-"""What learning a codebook takes besides describing the images that it is learned from, until it was measured."""
-
 FIRST_CS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-
-
-class Measured(NamedTuple):
-    """A candidate at one rung.
-
-    Attributes:
-        n: images that it was compared on.
-        items: dataset indices of the held-out images.
-        loss: what each of them costs: 0 or 1, or the absolute error.
-        weight: of each in the score, summing to 1.
-        settings: the head with its choices.
-        seconds: for features and cross-validation; ``cv_seconds`` for the latter alone.
-        log_loss: of calibrated probabilities, which tells candidates apart whose accuracy is equal; 0 for numbers.
-        fits: values tried times share of the rows held out: what the time is proportional to.
-    """
-
-    n: int
-    items: NDArray[np.intp]
-    loss: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    settings: Any
-    seconds: float
-    cv_seconds: float
-    fits: float
-    log_loss: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        """The weighted mean loss: 1 - accuracy, or the mean absolute error."""
-        return float(self.loss @ self.weight)
-
-
-@dataclass
-class Candidate:
-    """A recipe in the search.
-
-    Attributes:
-        shadow: its latency and size, measured on arrays of the right shapes.
-        rungs: what was measured, the largest part last.
-        parent: the candidate with the same features whose head it exchanges.
-        status: what became of it.
-    """
-
-    recipe: Recipe
-    shadow: Shadow
-    floor: bool = False
-    parent: Candidate | None = None
-    rungs: list[Measured] = field(default_factory=list)
-    status: str = "not reached"
-
-    @property
-    def last(self) -> Measured:
-        """The measurement on the most images."""
-        return self.rungs[-1]
 
 
 @dataclass
@@ -215,9 +138,7 @@ class _Search:
         self.rungs = [n for n in steps if self._comparable(store.order[:n])] or steps[-1:]
         self.candidates: list[Candidate] = []
         self.stopped = ""
-        self.cost_per_value = 2e-9
-        self.extraction_speed = 1.0
-        self.codebook_seconds = CODEBOOK_SECONDS
+        self.forecast = Forecast(store, job.task, self.n)
 
     # What is measured, and when there is no more time for it.
 
@@ -333,7 +254,12 @@ class _Search:
         """The best ones with features averaged over both mirror images, the very best with mirrored copies, too."""
         best = self._ranking(n)[:MIRRORED]
         variants = [(candidate, averaged(candidate.recipe)) for candidate in best]
-        variants += [(candidate, with_copies(candidate.recipe)) for candidate in best[:1]]
+        # Copies double the rows: pointless where the memory would not hold those of all images.
+        variants += [
+            (candidate, with_copies(candidate.recipe))
+            for candidate in best[:1]
+            if self.forecast.most_images(candidate) >= 2 * self.n
+        ]
         for parent, recipe in variants:
             for candidate in self._add([recipe], parent):
                 self._try(candidate, n)
@@ -342,9 +268,9 @@ class _Search:
         """Measure a candidate on n images if that leaves time for the final fit."""
         if candidate.rungs and candidate.last.n >= n:
             return
-        ahead = self._predicted(candidate, n)
+        ahead = self.forecast.comparison(candidate, n)
         ranking = self._ranking()
-        reserve = min(self._final_seconds((ranking or [candidate])[0], self.n), RESERVE * self.time_limit)
+        reserve = min(self.forecast.final((ranking or [candidate])[0], self.n), RESERVE * self.time_limit)
         # Without a result yet the search goes on: some model is better than none.
         if ranking and ahead > self._left() - reserve:
             candidate.status = candidate.status if candidate.rungs else "not reached in time"
@@ -363,26 +289,22 @@ class _Search:
         effort = self._effort(candidate, n)
         choice = choose(candidate.recipe.head, training, effort)
         cv_seconds = time.perf_counter() - extracted
-        fits = _values_tried(choice.summary) * len(choice.rows) / len(training.y)
-        if not candidate.floor:
-            problems = len(np.unique(training.y)) if training.task == "classification" else 1
-            self.cost_per_value = max(1e-10, cv_seconds / (shape[0] * max(shape[1], 200) * problems * fits))
+        fits = values_tried(choice.summary) * len(choice.rows) / len(training.y)
+        self.forecast.note_comparison(candidate, shape, cv_seconds, fits)
         candidate.rungs.append(
-            _measured(training, extraction, choice, n, time.perf_counter() - start, cv_seconds, fits)
+            measured(training, extraction, choice, n, time.perf_counter() - start, cv_seconds, fits)
         )
 
     def _extract(self, candidate: Candidate, n: int) -> Extraction:
         """The candidate's features of the first n images; learns from how long that takes."""
-        recipe, ms = candidate.recipe, candidate.shadow.ms / 1e3
+        recipe = candidate.recipe
         unlearned, missing = self.store.unlearned(recipe), self.store.missing(recipe, n)
         start = time.perf_counter()
         self.store.featurizer(recipe)
         learned = time.perf_counter()
         extraction = self.store.extraction(recipe, n)
-        if unlearned:
-            self.codebook_seconds = max(0.0, learned - start - unlearned * ms * self.extraction_speed)
-        if missing >= 100 and not candidate.floor:
-            self.extraction_speed = (time.perf_counter() - learned) / (missing * ms)
+        self.forecast.note_learning(candidate, unlearned, learned - start)
+        self.forecast.note_extraction(candidate, missing, time.perf_counter() - learned)
         return extraction
 
     def _effort(self, candidate: Candidate, n: int) -> Effort:
@@ -401,71 +323,14 @@ class _Search:
         gammas = [gamma] if isinstance(gamma, float) else None
         return Effort([C / 3, C, C * 3], gammas, None, splits, held_out, None)
 
-    # Predictions of time.
-
     def _left(self) -> float:
         """Seconds until the model has to be fitted, with the test part still to be measured."""
         n_test = len(self.job.split.test)
         ranking = self._ranking()
         ms = ranking[0].shadow.ms if ranking else 1.0
-        after = OVERHEAD + 1.2 * (n_test * ms * self.extraction_speed + 200 * ms) / 1e3
+        after = OVERHEAD + 1.2 * (n_test * ms * self.forecast.speed + 200 * ms) / 1e3
         left: float = self.job.started + self.time_limit - after - time.perf_counter()
         return left
-
-    def _extraction_seconds(self, candidate: Candidate, n: int) -> float:
-        """Seconds until the features of n images are there, codebooks that are still to be learned included."""
-        recipe = candidate.recipe
-        unlearned = self.store.unlearned(recipe)
-        images = unlearned + self.store.missing(recipe, n)
-        codebooks = self.codebook_seconds if unlearned else 0.0
-        return codebooks + images * candidate.shadow.ms / 1e3 * self.extraction_speed + n * 2e-5
-
-    def _predicted(self, candidate: Candidate, n: int) -> float:
-        """Seconds to measure a candidate on n images."""
-        if candidate.rungs:
-            last = candidate.last
-            held = 5 if n <= 1500 else 2 if n <= 4000 else 1
-            grown = last.cv_seconds * self._growth(candidate, last.n, n)
-            # A narrow path at few folds; numbers, and the exact kernel, take all of both again.
-            narrow = self.job.task.kind == "classification" and _head_kind(candidate.recipe) != "exact"
-            cv = min(3 * held * self._solve_seconds(candidate, n), grown) if narrow else grown
-        elif candidate.parent is not None and candidate.parent.rungs:
-            parent = candidate.parent
-            rows = 2 * n if candidate.recipe.train.mirror is True else n
-            cv = parent.last.cv_seconds * self._growth(parent, parent.last.n, rows)
-            cv *= HEAD_COST[_head_kind(candidate.recipe)] / HEAD_COST[_head_kind(parent.recipe)]
-        else:
-            cv = self.cost_per_value * n * max(candidate.shadow.n_features, 200) * self._problems() * 5
-        return CAUTION * (self._extraction_seconds(candidate, n) + cv)
-
-    def _problems(self) -> int:
-        return max(1, len(self.job.task.class_names))
-
-    def _growth(self, candidate: Candidate, n: int, more: int) -> float:
-        """How much longer a fit takes on more images: squared up to as many as there are columns, then linear.
-
-        Up to there the problem is posed in the images' own span, whose dimensions grow with them.
-        """
-        columns = self.n if _head_kind(candidate.recipe) == "exact" else max(candidate.shadow.n_features, 1)
-        below = min(more, columns) / min(n, columns)
-        return float(below**2 * max(more, columns) / max(n, columns))
-
-    def _solve_seconds(self, candidate: Candidate, n: int) -> float:
-        """Seconds of one value of C at one fold on n images, warm."""
-        last = candidate.last
-        return last.cv_seconds / max(5 * last.fits, 1.0) * self._growth(candidate, last.n, n)
-
-    def _final_seconds(self, candidate: Candidate, n: int) -> float:
-        """Seconds of the final fit on n images: calibration's cross-validation and the fit itself."""
-        features = self._extraction_seconds(candidate, n)
-        if not candidate.rungs:
-            columns = max(candidate.shadow.n_features, 200)
-            return CAUTION * (features + 3 * self.cost_per_value * n * self._problems() * columns)
-        folds = 10 if n <= FEW_ROWS else 5 if n <= MANY_ROWS else CALIBRATION_FOLDS
-        if self.job.task.kind == "regression" or _head_kind(candidate.recipe) == "exact":
-            folds = max(folds, 5)
-        calibration = COLD * folds * self._solve_seconds(candidate, min(n, 15_000))
-        return CAUTION * (features + calibration + FINAL * self._solve_seconds(candidate, n))
 
     # Comparison.
 
@@ -477,7 +342,7 @@ class _Search:
         if n is None:
             n = max((c.last.n for c in self.candidates if c.rungs and not c.floor), default=0)
         ranking = sorted(self._measured(n), key=lambda c: (c.last.mean, c.shadow.ms))
-        equals = [c for c in ranking if not _is_behind(c, ranking[0], TIE)]
+        equals = [c for c in ranking if not is_behind(c, ranking[0], TIE)]
         equals.sort(key=lambda c: c.last.log_loss)
         return [*equals, *(c for c in ranking if c not in equals)]
 
@@ -486,7 +351,7 @@ class _Search:
         ranking = self._ranking()
         for candidate in ranking:
             candidate.status = "behind"
-        kept = [c for c in ranking[:most] if not _is_behind(c, ranking[0])]
+        kept = [c for c in ranking[:most] if not is_behind(c, ranking[0])]
         for candidate in kept:
             candidate.status = "compared"
         return kept
@@ -537,13 +402,9 @@ class _Search:
     def _final_images(self, candidate: Candidate) -> int:
         """All training images, or as many as time and memory allow; never fewer than were compared on."""
         least = min(candidate.last.n, self.n)
-        n = self.n
-        columns = max(1, candidate.shadow.columns)
-        bytes_per_image = 4 * columns * (2 if candidate.recipe.train.mirror is True else 1)
-        if n * bytes_per_image > MOST_BYTES:
-            n = max(least, int(MOST_BYTES / bytes_per_image))
-        while n > least and self._final_seconds(candidate, n) > self._left():
-            n = max(least, int(0.8 * n))
+        n = max(least, min(self.n, self.forecast.most_images(candidate)))
+        while n > least and self.forecast.final(candidate, n) > self._left():
+            n = max(least, int(0.9 * n))
         return n
 
     def _too_slow(self) -> LatencyError | DatasetError:
@@ -639,48 +500,3 @@ def rungs_for(n: int, n_classes: int) -> list[int]:
     steps = [first, *(step for step in RUNGS[1:] if step > 1.5 * first)]
     top = min(n, RUNGS[-1])
     return [*(step for step in steps if 1.5 * step <= top), top]
-
-
-def _values_tried(summary: dict[str, Any]) -> int:
-    """How many values (of C, times those of gamma) a choice has tried."""
-    return max(1, len(summary.get("Cs", summary.get("tried", [1])))) * len(summary.get("gammas", [1]))
-
-
-def _head_kind(recipe: Recipe) -> str:
-    if isinstance(recipe.head, RBFSVMSettings | RBFSVRSettings):
-        return "exact"
-    kernel_map = str(getattr(recipe.head, "kernel_map", "none"))
-    return "rbf" if "rbf" in kernel_map else kernel_map
-
-
-def _measured(
-    training: TrainingSet,
-    extraction: Extraction,
-    choice: Choice,
-    n: int,
-    seconds: float,
-    cv_seconds: float,
-    fits: float,
-) -> Measured:
-    """Losses and weights of the held-out rows."""
-    loss, weight = held_out_losses(choice, training.task, training.unequal)
-    log_loss = 0.0
-    if training.task == "classification":
-        y, scores = choice.y, choice.scores
-        probabilities = Calibrator().fit(scores, y, balanced=training.unequal).transform(scores)
-        chosen = np.maximum(probabilities[np.arange(len(y)), y], np.finfo(np.float32).tiny)
-        log_loss = float(-np.log(chosen) @ weight)
-    return Measured(
-        n, extraction.kept[choice.rows], loss, weight, choice.settings, seconds, cv_seconds, fits, log_loss
-    )
-
-
-def _is_behind(candidate: Candidate, best: Candidate, errors: float = BEHIND) -> bool:
-    """Whether the paired difference to the best is more than so many standard errors."""
-    mine, other = candidate.last, best.last
-    _, left, right = np.intersect1d(mine.items, other.items, return_indices=True)
-    if len(left) < 2:
-        return False
-    lead = (mine.loss[left] - other.loss[right]) * mine.weight[left] * len(left)
-    error = lead.std(ddof=1) / np.sqrt(len(lead))
-    return bool(lead.mean() > errors * error and lead.mean() > 0)

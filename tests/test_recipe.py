@@ -235,6 +235,27 @@ def test_cells_that_fall_together_are_kept_once() -> None:
     assert recipe.resized(64).features[0].params["pixels_per_cell"] == (16,)
 
 
+def test_local_descriptors_and_own_sizes_grow_with_the_image() -> None:
+    recipe = load_recipe("fisher-color")
+    sift, color = recipe.resized(128).features
+    assert sift.params["descriptor"]["bins"] == (4, 6, 8)
+    assert sift.params["descriptor"]["step"] == 4
+    assert (color.image_size, color.params["descriptor"]["bins"]) == (64, (2, 3))
+    assert color.params["descriptor"]["step"] == 2
+    assert {**sift.params, "descriptor": None} == {**recipe.features[0].params, "descriptor": None}
+    # None below 2 pixels, and none twice.
+    sift, color = recipe.resized(32).features
+    assert (sift.params["descriptor"]["bins"], sift.params["descriptor"]["step"]) == ((2,), 2)
+    assert (color.image_size, color.params["descriptor"]["bins"]) == (16, (2,))
+    # What is as small already stays, and grows.
+    assert load_recipe("fisher-patches").resized(16).features[0].params["descriptor"]["bins"] == (2,)
+    assert load_recipe("fisher-patches").resized(64).features[0].params["descriptor"]["bins"] == (4, 6, 8, 10)
+    for size in (16, 32, 48, 64, 100, 300):
+        for name in shelf():
+            version = load_recipe(name).resized(size)
+            assert read_back(version) == version
+
+
 @pytest.mark.parametrize(
     ("head", "expected"),
     [

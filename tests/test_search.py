@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import classic_cv.fitting
+import classic_cv.forecast
 import classic_cv.search
 from classic_cv import evaluation
 from classic_cv.candidates import feature_recipes
@@ -254,7 +255,7 @@ def test_the_winner_can_be_fitted_again(
 def test_several_rungs_and_a_part_of_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates that are clearly behind are dropped; a fit of fewer images than there are can be repeated too."""
     monkeypatch.setattr(classic_cv.search, "RUNGS", (30, 60, 80))
-    monkeypatch.setattr(classic_cv.search, "MOST_BYTES", 1.0)
+    monkeypatch.setattr(classic_cv.forecast, "MOST_BYTES", 1.0)
     data = classes(tmp_path / "data", striped, [45, 45, 45])
     (data / "a" / "007.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     model = fit(data, jobs=1)

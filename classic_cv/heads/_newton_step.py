@@ -27,6 +27,11 @@ CHUNK_BYTES = 64 * 2**20
 """Rows are gathered in pieces of this size, so that a Hessian never copies a large part of X."""
 
 
+ROW_COST = 3.0
+"""What a multiplication in row space takes in those of column space: the kernel is made anew each time, from gathered
+rows, and factored in float64."""
+
+
 def row_dot(A: NDArray[Any], B: NDArray[Any]) -> NDArray[Any]:
     """Row-wise dot products, of any dtype and without a copy."""
     dots: NDArray[Any] = np.einsum("ij,ij->i", A, B)
@@ -199,7 +204,7 @@ class NewtonSystems:
     def plan(self, problem: int, inside: Mask) -> Plan:
         """Compare both spaces, for a problem with these rows inside the margin."""
         m, d = float(np.count_nonzero(inside)), float(self.X.shape[1])
-        rows = m * m * d + m**3
+        rows = ROW_COST * (m * m * d + m**3)
         first, later = m * d * d + d**3 / 2, 0.1 * m * d * d + d**3 / 2
         present = first if self.grams[problem] is None else later
         return Plan(True, rows, rows) if rows < present else Plan(False, first, later)

@@ -67,10 +67,8 @@ REGRESSION_CS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 UNEQUAL = 1.5
 """Classes are unequal when the largest has more than so many times the images of the smallest."""
 
-CALIBRATION_FOLDS = 2
-"""Folds held out for calibration alone where there are many rows: enough scores, at less than half the cost."""
-
-MANY_ROWS = 5000
+MANY_ROWS = 5000, 10_000
+"""With more rows two folds, and one, are held out for calibration alone: enough scores, at a fraction of the cost."""
 
 MAP_ROWS = 2048
 """Rows that one core maps at a time."""
@@ -529,7 +527,13 @@ def _final_effort(settings: Head, training: TrainingSet) -> Effort:
         return Effort()
     if len(training.y) <= FEW_ROWS:
         return Effort(n_splits=CALIBRATION_SPLITS)
-    return Effort(n_held_out=CALIBRATION_FOLDS if len(training.y) > MANY_ROWS else None)
+    return Effort(n_held_out=calibration_folds(len(training.y)))
+
+
+def calibration_folds(n: int) -> int | None:
+    """How many folds are held out where n rows are cross-validated for calibration alone; None for all."""
+    two, one = MANY_ROWS
+    return 1 if n > one else 2 if n > two else None
 
 
 def _without_choice(settings: Any, n_extractors: int) -> Any:
