@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.dataset import load_dataset, make_split
-from classic_cv.extraction import extract
-from classic_cv.fitting import fit_featurizer, fold_groups
-from classic_cv.heads.fitting import TrainingSet, fit_head
+from classic_cv.evaluation import measure
+from classic_cv.fitting import fit_recipe, fold_groups, make_job
 from classic_cv.images import resize, to_picture
 from classic_cv.recipe import AUTO, DummySettings, load_recipe
 from classic_cv.stats import accuracy_interval
@@ -151,40 +150,28 @@ def hand_written(data: Path) -> dict[str, Any]:
 
 
 def repeated_folds(data: Path, recipe_name: str, folds: int, repeats: int) -> dict[str, float]:
-    """Accuracy of the whole procedure in repeated stratified folds of the training part, grouped where known."""
+    """Accuracy of the whole procedure, codebooks included, in repeated stratified folds of the training part.
+
+    Groups, where they are known, and exact copies stay together.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    dataset = load_dataset(data)
-    split = make_split(dataset)
-    train = np.sort(np.concatenate([split.train, split.val]))
-    if recipe_name == AUTO:
+    job = make_job(data)
+    if recipe_name == AUTO or job.task.kind == "regression":
         return {}
     recipe = load_recipe(recipe_name)
     if isinstance(recipe.head, DummySettings):
         return {}
-    featurizer = fit_featurizer(recipe, dataset, train)
-    extraction = extract(dataset, train, featurizer, jobs=-1)
-    y = dataset.y[extraction.kept]
-    groups = fold_groups(split, extraction.kept)
+    y, groups = job.task.y[job.train], fold_groups(job.split, job.train)
     if groups is None:
         groups = np.arange(len(y))
     accuracies = []
     for repeat in range(repeats):
         cut = StratifiedGroupKFold(folds, shuffle=True, random_state=repeat)
-        for inside, outside in cut.split(extraction.X, y, groups):
-            training = TrainingSet(
-                extraction.X[inside],
-                y[inside],
-                groups[inside],
-                featurizer.group_widths,
-                "classification",
-                repeat,
-            )
-            fitted = fit_head(recipe.head, training)
-            X: Any = extraction.X[outside]
-            for step in fitted.maps:
-                X = step.transform(X)  # type: ignore[attr-defined]
-            accuracies.append(float((fitted.head.predict(X) == y[outside]).mean()))
+        for inside, outside in cut.split(y, y, groups):
+            model, _ = fit_recipe(replace(job, train=job.train[inside], seed=repeat), recipe)
+            measured = measure(model, job.dataset, job.task, job.train[outside], jobs=-1)
+            accuracies.append(float(measured.figures["accuracy"]))
     return {"folds_accuracy": float(np.mean(accuracies)), "folds_sd": float(np.std(accuracies, ddof=1))}
 
 

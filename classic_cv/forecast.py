@@ -21,9 +21,11 @@ EXTRACTION_CAUTION = 1.1
 COLD, FINAL = 1.5, 2.5
 """What a solve takes without a start from a smaller C, and to the final fit's tolerance, in those of the path."""
 
+WIDE_COLD, WIDE_FINAL = 1.0, 1.3
+"""The same of rows too many for their own span and too wide for a Gram matrix, where the large C of a path cost most."""
+
 WIDE_SOLVE = 1.2e-7, 1e-8
-"""Seconds of a final solve per value of rows too many for their own span and too wide for a Gram matrix: for
-reading them, and per class for the products; the larger counts."""
+"""Seconds of a final solve of such rows per value: for reading it, and per class for its products; the larger counts."""
 
 HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
 """Cross-validation time of a head as a multiple of the plain linear one's on the same features."""
@@ -121,8 +123,11 @@ class Forecast:
         folds = calibration_folds(n) or (10 if n <= FEW_ROWS else 5)
         if self.regression or head_kind(candidate.recipe) == "exact":
             folds = max(folds, 5)
-        calibration = COLD * folds * self._solve(candidate, min(n, 15_000))
-        return features + CAUTION * (calibration + FINAL * self._solve(candidate, n))
+        sample = min(n, 15_000)
+        cold = WIDE_COLD if self._is_wide(candidate, sample) else COLD
+        final = WIDE_FINAL if self._is_wide(candidate, n) else FINAL
+        calibration = cold * folds * self._solve(candidate, sample)
+        return features + CAUTION * (calibration + final * self._solve(candidate, n))
 
     def most_images(self, candidate: Candidate) -> int:
         """Images whose features the memory holds."""
@@ -141,16 +146,22 @@ class Forecast:
     def _solve(self, candidate: Candidate, n: int) -> float:
         """Seconds of one value of C at one fold on n images, warm."""
         last = candidate.last
-        rows = 2 if candidate.recipe.train.mirror is True else 1
         measured = last.cv_seconds / max(5 * last.fits, 1.0)
-        columns = candidate.shadow.n_features
-        if head_kind(candidate.recipe) == "exact" or columns <= GRAM_FEATURES or rows * n <= ROW_SPACE_ROWS:
+        if not self._is_wide(candidate, n):
             return measured * self._growth(candidate, last.n, n)
-        if rows * last.n > ROW_SPACE_ROWS:
+        if self._is_wide(candidate, last.n):
             # Iterations that each read all values, and some more of them.
             return float(measured * (n / last.n) ** 1.3)
+        rows = 2 if candidate.recipe.train.mirror is True else 1
         reading, products = WIDE_SOLVE
-        return max(reading, products * self.n_problems) / FINAL * rows * n * columns
+        per_value = max(reading, products * self.n_problems) / WIDE_FINAL
+        return per_value * rows * n * candidate.shadow.n_features
+
+    def _is_wide(self, candidate: Candidate, n: int) -> bool:
+        """Whether n images are solved for by passes over all values alone."""
+        rows = 2 if candidate.recipe.train.mirror is True else 1
+        many = rows * n > ROW_SPACE_ROWS and candidate.shadow.n_features > GRAM_FEATURES
+        return many and head_kind(candidate.recipe) != "exact"
 
 
 def head_kind(recipe: Recipe) -> str:

@@ -51,7 +51,8 @@ def test_fitting_does_import_scikit_learn() -> None:
 
 
 PUBLIC = """
-fit load evaluate ArtifactError Calibrator ClassicCVError ColorHistogram Dataset DatasetError DoGHistogram
+fit load evaluate ArtifactError BagOfVisualWords Calibrator ClassicCVError ColorHistogram Dataset DatasetError DenseLBP
+DenseSIFT DoGHistogram FisherVector KeypointSIFT LocalColor PatchDictionary Patches VLAD
 Explanation ExplanationError HOG ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model
 NotFittedError ParameterError Picture RBFSVM RBFSVR Recipe RecipeError Resize Split decode load_dataset
 load_recipe make_split read_image
