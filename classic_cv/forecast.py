@@ -22,10 +22,10 @@ COLD, FINAL = 1.5, 2.5
 """What a solve takes without a start from a smaller C, and to the final fit's tolerance, in those of the path."""
 
 WIDE_COLD, WIDE_FINAL = 1.0, 1.3
-"""The same of rows too many for their own span and too wide for a Gram matrix, where the large C of a path cost most."""
+"""The same of rows too many for their own span and too wide for a Gram matrix, where large C cost most."""
 
 WIDE_SOLVE = 1.2e-7, 1e-8
-"""Seconds of a final solve of such rows per value: for reading it, and per class for its products; the larger counts."""
+"""Seconds of a final solve of such rows per value: to read it, and per class for its products; the larger counts."""
 
 HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
 """Cross-validation time of a head as a multiple of the plain linear one's on the same features."""
