@@ -110,22 +110,28 @@ class FeatureStore:
             self._samples = {key: sample_pictures(recipe, self.job.dataset, self.job.train, most)}
         return self._samples[key]
 
-    def missing(self, recipe: Recipe, n: int) -> int:
+    def missing(self, recipe: Recipe, n: int, all_features: bool = False) -> int:
         """How many of the first n images lack some of the recipe's features, in predictions' worth of work.
 
         An image whose mirrored copy lacks features as well counts twice, as two predictions would; with
         ``image.mirror`` a prediction looks at both, and an image that lacks only one of them counts half.
+
+        Args:
+            recipe: whose features.
+            n: how many images.
+            all_features: count those that lack every one of the features instead.
         """
+        lacking = all if all_features else any
         sides = self._sides(self.sketch(recipe), recipe)
         images = sum(
             stop - start
             for keys in sides
             for start, stop in self._chunks(n)
-            if not all(self._has(key, start, stop) for key in keys)
+            if lacking(not self._has(key, start, stop) for key in keys)
         )
         return -(-images // 2) if recipe.image.mirror else images
 
-    def extraction(self, recipe: Recipe, n: int, final: bool = False) -> Extraction:
+    def extraction(self, recipe: Recipe, n: int, final: bool = False, keep: bool = True) -> Extraction:
         """Features of the first n training images that can be read, in nested order.
 
         Where the recipe says ``train.mirror = true``, those of their mirrored copies follow in the same order.
@@ -133,8 +139,8 @@ class FeatureStore:
         Args:
             recipe: whose features.
             n: how many images.
-            final: the features are for the final fit: in ascending order of the images, as a fit without a search
-                has them, and what is not on disk yet is not kept there.
+            final: in ascending order of the images, as a fit without a search has them.
+            keep: whether what is not on disk yet is kept there, for the next time.
         """
         from joblib import Parallel, delayed
 
@@ -149,13 +155,13 @@ class FeatureStore:
         row_of[wanted] = np.arange(len(wanted))
         X = np.empty(((2 if copies else 1) * len(wanted), featurizer.n_features), np.float32)
         there = np.zeros(len(wanted), bool)
-        problems: list[ImageError] = []
+        problems: dict[int, ImageError] = {}
         done = 0
         with thread_limit(1):
             results = Parallel(n_jobs=self.job.jobs, prefer="threads", return_as="generator")(
-                delayed(self._blocks)(featurizer, sides, start, stop, not final) for start, stop in chunks
+                delayed(self._blocks)(featurizer, sides, start, stop, keep) for start, stop in chunks
             )
-            for blocks in results:
+            for (start, stop), blocks in zip(chunks, results, strict=True):
                 first = blocks[0][0]
                 if first.kept:
                     rows = row_of[first.kept]
@@ -167,12 +173,15 @@ class FeatureStore:
                     elif len(blocks) == 2:
                         X[rows] = (X[rows] + _join(blocks[1])[inside]) * np.float32(0.5)
                     there[rows] = True
-                problems += [ImageError(source, reason) for source, reason in first.problems]
-                done += len(first.kept) + len(first.problems)
+                lost = [index for index in self.order[start:stop].tolist() if index not in set(first.kept)]
+                for index, problem in zip(lost, first.problems, strict=True):
+                    if row_of[index] >= 0:
+                        problems[int(row_of[index])] = ImageError(*problem)
+                done += stop - start
                 if self.job.progress:
                     self.job.progress(f"features of {recipe.name}", done, chunks[-1][1])
         found = closed_up(X, np.flatnonzero(np.tile(there, 2 if copies else 1)))
-        return Extraction(found, wanted[there], problems)
+        return Extraction(found, wanted[there], [problems[row] for row in sorted(problems)])
 
     def _chunks(self, n: int) -> list[tuple[int, int]]:
         last = min(-(-n // CHUNK) * CHUNK, len(self.order))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
 from classic_cv.comparison import Candidate
 from classic_cv.feature_store import FeatureStore
 from classic_cv.heads._solver import GRAM_FEATURES, ROW_SPACE_ROWS
-from classic_cv.heads.fitting import FEW_ROWS, calibration_folds
+from classic_cv.heads.fitting import MOST_ROWS, calibration_folds, calibration_splits
 from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe
 from classic_cv.task import Task
 
@@ -36,9 +38,12 @@ CODEBOOK_SECONDS = 5.0
 LEAST_IMAGES = 100
 """Fewer images say little about the time of one."""
 
-MOST_BYTES, MEMORY_SHARE = 4.2e9, 0.4
-"""Features, mapped ones included, that a final fit may hold: so many bytes, and this share of the machine's memory.
-With more columns it takes fewer images."""
+MOST_BYTES, MEMORY_SHARE = 5.0e9, 0.4
+"""Features, mapped ones and those copied to calibrate included, that a final fit may hold: so many bytes, and this
+share of the machine's memory. With more columns it takes fewer images."""
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux tells a container's memory."""
 
 
 class Forecast:
@@ -71,7 +76,7 @@ class Forecast:
             self.codebook_seconds = max(0.0, seconds - describing)
 
     def note_extraction(self, candidate: Candidate, images: int, seconds: float) -> None:
-        """Features of so many images were computed."""
+        """All features of so many images were computed."""
         if images >= LEAST_IMAGES and not candidate.floor:
             self.speed = seconds / (images * candidate.shadow.ms / 1e3)
             self._per_image[candidate.recipe.name] = seconds / images
@@ -120,19 +125,28 @@ class Forecast:
         columns = max(candidate.shadow.n_features, 200)
         if not candidate.rungs:
             return features + CAUTION * 3 * self.cost_per_value * n * self.n_problems * columns
-        folds = calibration_folds(n) or (10 if n <= FEW_ROWS else 5)
-        if self.regression or head_kind(candidate.recipe) == "exact":
-            folds = max(folds, 5)
-        sample = min(n, 15_000)
+        rows = 2 if candidate.recipe.train.mirror is True else 1
+        sample = min(n, MOST_ROWS // rows)
+        folds = self._calibration_folds(candidate, n, sample)
         cold = WIDE_COLD if self._is_wide(candidate, sample) else COLD
         final = WIDE_FINAL if self._is_wide(candidate, n) else FINAL
         calibration = cold * folds * self._solve(candidate, sample)
         return features + CAUTION * (calibration + final * self._solve(candidate, n))
 
+    def _calibration_folds(self, candidate: Candidate, n: int, sample: int) -> int:
+        splits = 5 if self.regression else calibration_splits(n)
+        if self.regression or head_kind(candidate.recipe) == "exact":
+            return max(splits, 5)
+        # Classes are about equal, or all folds are cheap beside the rest.
+        return calibration_folds(n, sample / self.n_problems) or splits
+
     def most_images(self, candidate: Candidate) -> int:
-        """Images whose features the memory holds."""
-        rows = 2 if candidate.recipe.train.mirror is True else 1
-        return int(memory_limit() / (4 * max(1, candidate.shadow.columns) * rows))
+        """Images whose features the memory holds, with those of the sample that calibration copies."""
+        per_row = 4 * max(1, candidate.shadow.columns)
+        rows = memory_limit() / per_row
+        # What is no more than a sample is not copied.
+        rows = rows - MOST_ROWS if rows > 2 * MOST_ROWS else min(rows, MOST_ROWS)
+        return int(rows / (2 if candidate.recipe.train.mirror is True else 1))
 
     def _growth(self, candidate: Candidate, n: int, more: int) -> float:
         """How much longer a fit takes on more images: squared up to as many as there are columns, then linear.
@@ -161,7 +175,7 @@ class Forecast:
         """Whether n images are solved for by passes over all values alone."""
         rows = 2 if candidate.recipe.train.mirror is True else 1
         many = rows * n > ROW_SPACE_ROWS and candidate.shadow.n_features > GRAM_FEATURES
-        return many and head_kind(candidate.recipe) != "exact"
+        return many and not self.regression and head_kind(candidate.recipe) != "exact"
 
 
 def head_kind(recipe: Recipe) -> str:
@@ -179,8 +193,11 @@ def values_tried(summary: dict[str, Any]) -> int:
 
 def memory_limit() -> float:
     """Bytes that the features of a final fit may take."""
-    try:
+    memory = -1
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on every system
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
+    if memory <= 0:
         return MOST_BYTES / 2
+    with contextlib.suppress(ValueError, OSError):  # "max" is no number
+        memory = min(memory, int(CGROUP_LIMIT.read_text(encoding="ascii")))
     return float(min(MOST_BYTES, MEMORY_SHARE * memory))

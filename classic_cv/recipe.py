@@ -199,11 +199,11 @@ class Recipe(msgspec.Struct, frozen=True):
         return "\n\n".join(blocks) + "\n"
 
     def resized(self, size: int) -> Recipe:
-        """The same recipe for square images of ``size`` pixels: HOG cells, bins and steps of local descriptors, and
-        the ``image_size`` of an extractor that has its own grow with the image.
+        """The same recipe for square images of ``size`` pixels.
 
-        So the layout of the features, and their number, stays; what changes is how much detail they see. Bins and
-        steps of descriptors become no smaller than 2 pixels.
+        HOG cells, bins, windows and steps of local descriptors, and the ``image_size`` of an extractor that has its
+        own grow with the image. So the layout of the features stays; what changes is how much detail they see. None
+        becomes smaller than the extractors can use, and two that fall together become one.
         """
         factor = size / max(self.image.shape)
         if factor == 1 and self.image.shape == (size, size):
@@ -262,27 +262,47 @@ def feature_groups(recipe: Recipe) -> list[str]:
 
 
 def _scaled(spec: FeatureSettings, factor: float) -> FeatureSettings:
+    if factor == 1:
+        return spec
     params, size = dict(spec.params), spec.image_size
     if "pixels_per_cell" in params:
         cells = params["pixels_per_cell"]
         params["pixels_per_cell"] = _sizes([cells] if isinstance(cells, int) else cells, factor, LEAST_CELL)
-    if "bins" in params.get("descriptor", {}):
-        descriptor = dict(params["descriptor"])
-        descriptor["bins"] = _sizes(descriptor["bins"], factor, LEAST_BIN)
-        descriptor["step"] = max(round(descriptor["step"] * factor), min(LEAST_BIN, descriptor["step"]))
-        params["descriptor"] = descriptor
+    if "descriptor" in params:
+        params["descriptor"] = _scaled_descriptor(params["descriptor"], factor)
     if size is not None:
-        scaled = [
-            max(LEAST_SIDE, round(side * factor)) for side in ([size] if isinstance(size, int) else size)
-        ]
-        size = scaled[0] if len(scaled) == 1 else (scaled[0], scaled[1])
+        size = _grown(size, factor, LEAST_SIDE) if isinstance(size, int) else _oblong(size, factor)
     return msgspec.structs.replace(spec, params=params, image_size=size)
 
 
-def _sizes(sizes: Sequence[float], factor: float, least: int) -> tuple[float, ...]:
+def _scaled_descriptor(descriptor: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    scaled = dict(descriptor)
+    if "bins" in scaled:
+        scaled["bins"] = tuple(map(float, _sizes(scaled["bins"], factor, LEAST_BIN)))
+    elif "window" in scaled:
+        scaled["window"] = _grown(scaled["window"], factor, LEAST_BIN)
+    else:
+        return scaled
+    scaled["step"] = _grown(scaled["step"], factor, LEAST_BIN)
+    if scaled.get("halve"):  # which takes even numbers
+        scaled["step"] += scaled["step"] % 2
+        scaled["bins"] = tuple(sorted({size + size % 2 if size >= 8 else size for size in scaled["bins"]}))
+    return scaled
+
+
+def _oblong(size: tuple[int, ...], factor: float) -> tuple[int, int]:
+    height, width = (_grown(side, factor, LEAST_SIDE) for side in size)
+    return height, width
+
+
+def _grown(size: float, factor: float, least: int) -> int:
+    """A size in pixels, not below ``least`` unless it is so already; halves up, so that 3 and 5 stay two at half."""
+    return max(math.floor(size * factor + 0.5), math.ceil(min(least, size)))
+
+
+def _sizes(sizes: Sequence[float], factor: float, least: int) -> tuple[int, ...]:
     """Sizes in pixels, ascending. Two that fall together would be one feature twice."""
-    # Halves up, not to the even number: 3 and 5 pixels stay two sizes at half of theirs.
-    return tuple(sorted({max(math.floor(size * factor + 0.5), min(least, size)) for size in sizes}))
+    return tuple(sorted({_grown(size, factor, least) for size in sizes}))
 
 
 def _block(header: str, values: Mapping[str, Any]) -> str:

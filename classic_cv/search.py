@@ -299,12 +299,14 @@ class _Search:
         """The candidate's features of the first n images; learns from how long that takes."""
         recipe = candidate.recipe
         unlearned, missing = self.store.unlearned(recipe), self.store.missing(recipe, n)
+        whole = missing == self.store.missing(recipe, n, all_features=True)
         start = time.perf_counter()
         self.store.featurizer(recipe)
         learned = time.perf_counter()
         extraction = self.store.extraction(recipe, n)
         self.forecast.note_learning(candidate, unlearned, learned - start)
-        self.forecast.note_extraction(candidate, missing, time.perf_counter() - learned)
+        if whole:
+            self.forecast.note_extraction(candidate, missing, time.perf_counter() - learned)
         return extraction
 
     def _effort(self, candidate: Candidate, n: int) -> Effort:
@@ -396,7 +398,9 @@ class _Search:
         settings = candidate.last.settings
         train = msgspec.structs.replace(candidate.recipe.train, images="all" if images >= self.n else images)
         recipe = msgspec.structs.replace(candidate.recipe, head=settings, train=train)
-        extraction = self.store.extraction(recipe, images, final=True)
+        # A winner that turns out too slow leaves its features to the next one.
+        keep = self.latency_limit is not None
+        extraction = self.store.extraction(recipe, images, final=True, keep=keep)
         return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))
 
     def _final_images(self, candidate: Candidate) -> int:

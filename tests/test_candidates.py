@@ -127,6 +127,7 @@ def test_resized_recipes_are_read_back_as_they_are(tmp_path: Path) -> None:
         path = tmp_path / f"{recipe.name}.toml"
         path.write_text(recipe.to_toml(), encoding="utf-8")
         assert load_recipe(path) == recipe
+        assert msgspec.json.encode(load_recipe(path)) == msgspec.json.encode(recipe)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -119,7 +119,7 @@ def test_what_the_final_fit_needs_is_not_kept(folder: Path, tmp_path: Path, comp
     store = FeatureStore(job, str(tmp_path / "store"))
     n = len(job.train)
     store.extraction(recipe, 20)
-    final = store.extraction(recipe, n, final=True)
+    final = store.extraction(recipe, n, final=True, keep=False)
     assert computed == {"HOG": n}
     assert store.missing(recipe, n) == n - 20
     wanted = expected(job, recipe, job.train)
@@ -134,6 +134,8 @@ def test_recipes_that_share_an_extractor_share_its_features(
     store = FeatureStore(job, str(tmp_path / "store"))
     both = store.extraction(small("hog-color"), 20)
     assert computed == {"HOG": 20, "ColorHistogram": 40}  # two color histograms
+    rich = small("hog-color-lbp")
+    assert (store.missing(rich, 30), store.missing(rich, 30, all_features=True)) == (30, 10)
     assert store.missing(small("hog"), 20) == store.missing(small("color"), 20) == 0
     hog, color = store.extraction(small("hog"), 20), store.extraction(small("color"), 20)
     assert computed == {"HOG": 20, "ColorHistogram": 40}
@@ -217,13 +219,18 @@ def test_mirrored_features_are_those_of_extracting_them_at_once(
     job, recipe = make_job(folder), mirrored("hog-color", copies, averaged)
     store = FeatureStore(job, str(tmp_path / "store"))
     featurizer = fit_featurizer(recipe, job.dataset, job.train)
+    half = FeatureStore(job, str(tmp_path / "half"))
+    half.extraction(recipe, 15)
     for n in (7, 25, len(job.train)):
         found = store.extraction(recipe, n)
         wanted = extract(job.dataset, np.sort(job.order()[:n]), featurizer, with_copies=copies)
         assert found.has_copies == wanted.has_copies == copies
-        final = store.extraction(recipe, n, final=True)
-        np.testing.assert_array_equal(final.kept, wanted.kept)
-        np.testing.assert_array_equal(final.X, wanted.X)
+        # From what is there already, in part, and from nothing.
+        for one in (store, half, FeatureStore(job, str(tmp_path / f"fresh {n}"))):
+            final = one.extraction(recipe, n, final=True, keep=False)
+            np.testing.assert_array_equal(final.kept, wanted.kept)
+            np.testing.assert_array_equal(final.X, wanted.X)
+            assert list(map(str, final.problems)) == list(map(str, wanted.problems))
         order = job.order()[:n]
         np.testing.assert_array_equal(found.kept, order[np.isin(order, wanted.kept)])
 

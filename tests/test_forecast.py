@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import classic_cv.forecast
-from classic_cv.candidates import averaged, with_copies
+from classic_cv.candidates import averaged, with_copies, with_head
 from classic_cv.comparison import Candidate, Measured
 from classic_cv.feature_store import FeatureStore
 from classic_cv.fitting import Job, make_job
 from classic_cv.forecast import Forecast, memory_limit
 from classic_cv.heads._solver import GRAM_FEATURES, ROW_SPACE_ROWS
-from classic_cv.recipe import Recipe, load_recipe
+from classic_cv.recipe import LinearSVMSettings, Recipe, load_recipe
 from classic_cv.shadow import Shadow
 
 N = 100_000
@@ -114,18 +114,65 @@ def test_a_final_fit_takes_longer_with_more_images(forecast: Forecast) -> None:
     one = compared(candidate(), 2500, 1.0)
     times = [forecast.final(one, n) for n in (2500, 5000, 20_000, N)]
     assert times == sorted(times)
+    assert forecast.comparison(one, 5000) < forecast.comparison(one, 20_000)
     # One that was not compared yet has an estimate too.
     assert forecast.final(candidate(), 5000) > 0
     regression = dataclasses.replace(forecast.store.job.task, kind="regression", class_names=())
     assert Forecast(forecast.store, regression, N).final(one, 20_000) > forecast.final(one, 20_000)
 
 
-def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_regressions_are_solved_another_way(forecast: Forecast) -> None:
+    columns = GRAM_FEATURES + 5000
+    task = dataclasses.replace(forecast.store.job.task, kind="regression", class_names=())
+    wide = compared(candidate(columns), 2500, 1.0)
+    assert Forecast(forecast.store, task, N)._solve(wide, 10_000) == pytest.approx(16.0)
+
+
+def test_comparisons_follow_what_was_noted(forecast: Forecast) -> None:
+    fresh = candidate(columns=1000, ms=0.0)
+    forecast.note_comparison(compared(candidate(), 2500, 1.0), (2500, 1000), 10.0, 0.5)
+    assert forecast.cost_per_value == pytest.approx(10.0 / (2500 * 1000 * 2 * 0.5))
+    assert forecast.comparison(fresh, 2500) == pytest.approx(1.25 * 100.0, rel=0.01)
+    # Another head of measured features: in proportion to theirs; copies are twice as many rows.
+    parent = compared(candidate(columns=1000, ms=0.0), 2500, 8.0)
+    chi2 = with_head(parent.recipe, LinearSVMSettings(kernel_map="chi2"), "chi2")
+    child = Candidate(chi2, parent.shadow, parent=parent)
+    assert forecast.comparison(child, 2500) == pytest.approx(1.25 * 2.2 * 8.0, rel=0.01)
+    copies = Candidate(with_copies(parent.recipe), parent.shadow, parent=parent)
+    assert forecast.comparison(copies, 2500) == pytest.approx(1.25 * 2 * 8.0, rel=0.01)
+
+
+def test_calibration_of_many_rows_takes_few_folds(forecast: Forecast) -> None:
+    one = candidate()
+    folds = [forecast._calibration_folds(one, n, min(n, 15_000)) for n in (1000, 4000, 8000, 20_000)]
+    assert folds == [10, 5, 2, 1]
+    # With many classes a fold holds too little of each.
+    names = tuple(map(str, range(1000)))
+    many = Forecast(forecast.store, dataclasses.replace(forecast.store.job.task, class_names=names), N)
+    assert many._calibration_folds(one, 20_000, 15_000) == 5
+
+
+def test_memory_holds_the_rows_and_the_sample(forecast: Forecast, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = candidate(columns=1000)
+    for rows, images in ((50_000, 35_000), (20_000, 15_000), (9000, 9000)):
+        monkeypatch.setattr(classic_cv.forecast, "memory_limit", lambda rows=rows: 4000.0 * rows)
+        assert forecast.most_images(one) == images
+        assert forecast.most_images(candidate(1000, with_copies(one.recipe))) == images // 2
+
+
+def test_memory_is_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(classic_cv.forecast, "CGROUP_LIMIT", tmp_path / "memory.max")
     pages = {"SC_PHYS_PAGES": 1_000_000, "SC_PAGE_SIZE": 4000}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
     assert memory_limit() == pytest.approx(1.6e9)
     pages["SC_PHYS_PAGES"] *= 1000
     assert memory_limit() == classic_cv.forecast.MOST_BYTES
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_limit() == classic_cv.forecast.MOST_BYTES
+    (tmp_path / "memory.max").write_text("2000000000\n")
+    assert memory_limit() == pytest.approx(0.8e9)
+    pages["SC_PHYS_PAGES"] = -1
+    assert memory_limit() == classic_cv.forecast.MOST_BYTES / 2
 
     def missing(name: str) -> int:
         raise ValueError(name)

@@ -35,8 +35,8 @@ from classic_cv.recipe import (
 )
 
 SHELF = """
-blobs color dummy fisher fisher-color fisher-fast fisher-patches hog hog-color hog-color-lbp hog-color-lbp-dog hog-fast
-hog-small lbp patches properties sift-bow vlad
+blobs color dummy fisher fisher-color fisher-fast fisher-patches fisher-photo hog hog-color hog-color-lbp hog-color-lbp-dog
+hog-fast hog-small lbp patches properties sift-bow vlad
 """.split()
 
 
@@ -236,24 +236,28 @@ def test_cells_that_fall_together_are_kept_once() -> None:
 
 
 def test_local_descriptors_and_own_sizes_grow_with_the_image() -> None:
-    recipe = load_recipe("fisher-color")
-    sift, color = recipe.resized(128).features
+    recipe = load_recipe("fisher-photo")
+    sift, _, color = recipe.resized(128).features
     assert sift.params["descriptor"]["bins"] == (4, 6, 8)
     assert sift.params["descriptor"]["step"] == 4
     assert (color.image_size, color.params["descriptor"]["bins"]) == (64, (2, 3))
     assert color.params["descriptor"]["step"] == 2
     assert {**sift.params, "descriptor": None} == {**recipe.features[0].params, "descriptor": None}
     # None below 2 pixels, and none twice.
-    sift, color = recipe.resized(32).features
+    sift, _, color = recipe.resized(32).features
     assert (sift.params["descriptor"]["bins"], sift.params["descriptor"]["step"]) == ((2,), 2)
     assert (color.image_size, color.params["descriptor"]["bins"]) == (16, (2,))
+    # Even numbers stay even, for images that are halved.
+    sift = load_recipe("fisher-fast").resized(128).features[0].params["descriptor"]
+    assert (sift["bins"], sift["step"]) == ((5, 10), 8)
     # What is as small already stays, and grows.
-    assert load_recipe("fisher-patches").resized(16).features[0].params["descriptor"]["bins"] == (2,)
+    assert load_recipe("fisher-patches").resized(16).features[0].params["descriptor"]["bins"] == (2, 3)
     assert load_recipe("fisher-patches").resized(64).features[0].params["descriptor"]["bins"] == (4, 6, 8, 10)
     for size in (16, 32, 48, 64, 100, 300):
         for name in shelf():
             version = load_recipe(name).resized(size)
-            assert read_back(version) == version
+            assert read_back(version).to_toml() == version.to_toml()
+            assert msgspec.json.encode(read_back(version)) == msgspec.json.encode(version)
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,8 @@ def row_solution(
 
 @dataclass(frozen=True)
 class Plan:
-    """How a problem's Newton steps are best computed, and about how many multiplications they take."""
+    """How a problem's Newton steps are best computed, and what they cost: about so many multiplications in column
+    space; one in row space counts ``ROW_COST`` times."""
 
     by_rows: bool
     first: float

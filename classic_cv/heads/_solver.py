@@ -57,7 +57,7 @@ ROW_SPACE_ROWS = 6000
 """With at most this many rows, and clearly fewer rows than features, the problem is posed in the rows' span."""
 
 MAX_STEP_FLOPS = 2e12
-"""Above this cost of one problem's Newton step the L-BFGS steps go on instead."""
+"""Above this cost of one problem's Newton step, as plans count it, the L-BFGS steps go on instead."""
 
 SLICES = 8
 """Pieces that the products with X are cut into, whatever the number of cores: so the result is the same."""
@@ -192,7 +192,7 @@ class SquaredHingeSolver:
             f=np.full(len(block), np.inf),
             stalls=np.zeros(len(block), np.int64),
             newton=np.array([self.systems.is_ready(problem) for problem in block]),
-            promised=np.full(len(block), np.nan),
+            promised=np.full(len(block), np.inf),
             trail=[],
             history=BatchLBFGS(memory=8),
         )

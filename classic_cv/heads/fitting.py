@@ -70,6 +70,15 @@ UNEQUAL = 1.5
 MANY_ROWS = 5000, 10_000
 """With more rows two folds, and one, are held out for calibration alone: enough scores, at a fraction of the cost."""
 
+LEAST_HELD_OUT = 50
+"""Rows of each class that these folds should hold on average; else all folds are held out."""
+
+LARGEST_GROUP = 0.01
+"""Share of the rows in one group above which all folds are held out: a fold alone would have few groups."""
+
+MOST_ROWS = 15_000
+"""A choice is made, and calibrated, on at most so many rows."""
+
 MAP_ROWS = 2048
 """Rows that one core maps at a time."""
 
@@ -141,7 +150,7 @@ class Effort:
     epsilons: Sequence[float] | None = None
     n_splits: int = 5
     n_held_out: int | None = None
-    max_samples: int | None = 15_000
+    max_samples: int | None = MOST_ROWS
     extractor_Cs: Sequence[Sequence[float]] | None = None
 
 
@@ -525,15 +534,35 @@ def _final_effort(settings: Head, training: TrainingSet) -> Effort:
     """Five folds where a value is open; for calibration alone more of them, or some, as the rows are few or many."""
     if _is_open(settings):
         return Effort()
-    if len(training.y) <= FEW_ROWS:
-        return Effort(n_splits=CALIBRATION_SPLITS)
-    return Effort(n_held_out=calibration_folds(len(training.y)))
+    splits = calibration_splits(len(training.y))
+    if splits != Effort.n_splits:
+        return Effort(n_splits=splits)
+    if training.task == "regression":
+        return Effort()
+    counts = np.bincount(training.y)
+    smallest = float(counts[counts > 0].min() * min(1, MOST_ROWS / len(training.X)))
+    largest = 1 if training.groups is None else int(np.unique(training.groups, return_counts=True)[1].max())
+    return Effort(n_held_out=calibration_folds(len(training.y), smallest, largest))
 
 
-def calibration_folds(n: int) -> int | None:
-    """How many folds are held out where n rows are cross-validated for calibration alone; None for all."""
+def calibration_splits(n: int) -> int:
+    """Into how many folds n rows are split where they are cross-validated for calibration alone."""
+    return CALIBRATION_SPLITS if n <= FEW_ROWS else 5
+
+
+def calibration_folds(n: int, smallest_class: float, largest_group: int = 1) -> int | None:
+    """How many of five folds are held out where n rows are cross-validated for calibration alone; None for all.
+
+    Args:
+        n: rows.
+        smallest_class: rows of the smallest class among those that are cross-validated.
+        largest_group: rows of the largest group.
+    """
     two, one = MANY_ROWS
-    return 1 if n > one else 2 if n > two else None
+    folds = 1 if n > one else 2 if n > two else None
+    if folds is None or largest_group > LARGEST_GROUP * n or smallest_class * folds / 5 < LEAST_HELD_OUT:
+        return None
+    return folds
 
 
 def _without_choice(settings: Any, n_extractors: int) -> Any:

@@ -296,3 +296,38 @@ def test_coordinates_in_the_rows_span_keep_lengths_and_angles(monkeypatch: pytes
     np.testing.assert_allclose(X @ weights[:, :-1].T, span.coordinates @ W[:, :-1].T, rtol=1e-3, atol=0.1)
     np.testing.assert_allclose((weights**2).sum(axis=1), (W**2).sum(axis=1), rtol=1e-4)
     assert weights[:, -1].tolist() == [1, 1]
+
+
+def test_plans_weigh_rows_against_columns() -> None:
+    X, _ = overlapping(300, 40, 2)
+    systems = _newton_step.NewtonSystems(X, 1)
+    few, many = np.zeros(300, bool), np.ones(300, bool)
+    few[:5] = True
+    assert systems.plan(0, few).by_rows
+    assert not systems.plan(0, many).by_rows
+    m, d = 5, 40
+    assert systems.plan(0, few).first == pytest.approx(_newton_step.ROW_COST * (m * m * d + m**3))
+    assert systems.plan(0, many).first == pytest.approx(300 * d * d + d**3 / 2)
+
+
+def test_the_rate_of_descent_is_taken_over_several_iterations() -> None:
+    size = 3
+    live = _solver._Live(
+        *(np.zeros(size) for _ in range(2)),  # type: ignore[arg-type]
+        M=np.zeros((size, 1), np.float32),
+        Y=np.zeros((size, 1), np.float32),
+        S=None,
+        f=np.zeros(size),
+        stalls=np.zeros(size, np.int64),
+        newton=np.zeros(size, bool),
+        promised=np.zeros(size),
+        trail=[],
+        history=BatchLBFGS(memory=2),
+    )
+    live.trail = [np.array([1.0, 8.0, 1.0])]
+    np.testing.assert_allclose(live.rate(), 0)
+    # Up and down again on the way: what counts is where it began and where it is.
+    live.trail += [np.array([2.0, 1.0, 1.0]), np.array([0.25, 2.0, 1.0])]
+    np.testing.assert_allclose(live.rate(), np.log([0.25, 0.25, 1.0]) / 2)
+    live.keep(np.array([True, False, True]))
+    np.testing.assert_allclose(live.rate(), np.log([0.25, 1.0]) / 2)

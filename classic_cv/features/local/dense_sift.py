@@ -66,7 +66,7 @@ TINY = np.float32(1e-20)
 ONES = np.ones(ORIENTATIONS, np.float32)
 
 LEAST_HALVED = 8.0
-"""Bins of so many pixels may be computed at half the image's size: of 4 there, the smallest in use."""
+"""Bins of so many pixels may be computed at half the image's size: of 4 there, still several pixels wide."""
 
 ANGLE_STEPS = 248
 """Directions told apart: the most that is a multiple of 8 and, with the full circle as a step, fits 8 bits."""
