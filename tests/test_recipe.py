@@ -35,8 +35,8 @@ from classic_cv.recipe import (
 )
 
 SHELF = """
-blobs color dummy fisher fisher-color fisher-fast fisher-patches fisher-photo hog hog-color hog-color-lbp hog-color-lbp-dog
-hog-fast hog-small lbp patches properties sift-bow vlad
+blobs color dummy fisher fisher-color fisher-fast fisher-patches fisher-photo hog hog-color hog-color-lbp
+hog-color-lbp-dog hog-fast hog-small lbp patches properties sift-bow vlad
 """.split()
 
 

@@ -313,7 +313,8 @@ def test_plans_weigh_rows_against_columns() -> None:
 def test_the_rate_of_descent_is_taken_over_several_iterations() -> None:
     size = 3
     live = _solver._Live(
-        *(np.zeros(size) for _ in range(2)),  # type: ignore[arg-type]
+        index=np.arange(size),
+        W=np.zeros((size, 1), np.float32),
         M=np.zeros((size, 1), np.float32),
         Y=np.zeros((size, 1), np.float32),
         S=None,
