@@ -9,7 +9,7 @@ from typing import Any
 
 from classic_cv.comparison import Candidate
 from classic_cv.feature_store import FeatureStore
-from classic_cv.heads._solver import GRAM_FEATURES, ROW_SPACE_ROWS
+from classic_cv.heads._solver import is_wide
 from classic_cv.heads.fitting import MOST_ROWS, calibration_folds, calibration_splits
 from classic_cv.recipe import RBFSVMSettings, RBFSVRSettings, Recipe
 from classic_cv.task import Task
@@ -26,7 +26,7 @@ COLD, FINAL = 1.5, 2.5
 WIDE_COLD, WIDE_FINAL = 1.0, 1.3
 """The same of rows too many for their own span and too wide for a Gram matrix, where large C cost most."""
 
-WIDE_SOLVE = 1.2e-7, 1e-8
+WIDE_SOLVE = 1.7e-7, 1.5e-8
 """Seconds of a final solve of such rows per value: to read it, and per class for its products; the larger counts."""
 
 HEAD_COST = {"none": 1.0, "hellinger": 1.3, "chi2": 2.2, "rbf": 3.0, "exact": 2.5}
@@ -174,8 +174,8 @@ class Forecast:
     def _is_wide(self, candidate: Candidate, n: int) -> bool:
         """Whether n images are solved for by passes over all values alone."""
         rows = 2 if candidate.recipe.train.mirror is True else 1
-        many = rows * n > ROW_SPACE_ROWS and candidate.shadow.n_features > GRAM_FEATURES
-        return many and not self.regression and head_kind(candidate.recipe) != "exact"
+        wide = is_wide(rows * n, candidate.shadow.n_features)
+        return wide and not self.regression and head_kind(candidate.recipe) != "exact"
 
 
 def head_kind(recipe: Recipe) -> str:

@@ -333,6 +333,11 @@ class SquaredHingeSolver:
             return list(pool.map(part, self.slices))
 
 
+def is_wide(n: int, d: int) -> bool:
+    """Whether n rows of d features are too many for their own span and too wide for a Gram matrix."""
+    return n > ROW_SPACE_ROWS and d > GRAM_FEATURES
+
+
 def shared_gram(X: Floats) -> Gram | None:
     """Gram matrix of X, from a fixed random sample when there are many more rows than features.
 
