@@ -16,6 +16,9 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 from classic_cv.errors import DatasetError
 from classic_cv.estimator import Estimator
 from classic_cv.features import HOG
+from classic_cv.heads import _solver
+from classic_cv.heads import fitting as heads_fitting
+from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.cross_validation import assign_folds
 from classic_cv.heads.fitting import (
     CS,
@@ -23,6 +26,7 @@ from classic_cv.heads.fitting import (
     Effort,
     FittedStack,
     TrainingSet,
+    calibration_folds,
     can_cross_validate,
     choose,
     class_weight_of,
@@ -393,3 +397,63 @@ def test_the_choice_tries_what_the_effort_says() -> None:
     assert chosen_values(few.settings) == [1.0, 0.7]
     assert few.summary["gammas"] == [0.7]
     assert few.summary["n_splits"] == 2
+
+
+@pytest.mark.parametrize(
+    ("n", "smallest", "largest", "folds"),
+    [
+        (5000, 500, 1, None),
+        (5001, 500, 1, 2),
+        (10_000, 1000, 1, 2),
+        (10_001, 1000, 1, 1),
+        # A fold would hold too little of a class, or too few groups.
+        (10_001, 249, 1, None),
+        (8000, 124, 1, None),
+        (20_000, 1000, 200, 1),
+        (20_000, 1000, 201, None),
+    ],
+)
+def test_calibration_of_many_rows_holds_out_few_folds(
+    n: int, smallest: float, largest: int, folds: int | None
+) -> None:
+    assert calibration_folds(n, smallest, largest) == folds
+
+
+def test_calibration_sees_every_class_where_groups_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads_fitting, "FEW_ROWS", 0)
+    monkeypatch.setattr(heads_fitting, "MANY_ROWS", (20, 40))
+    monkeypatch.setattr(heads_fitting, "LEAST_HELD_OUT", 1)
+    seen: list[NDArray[Any]] = []
+    original = Calibrator.fit
+
+    def noting(self: Calibrator, scores: Any, y: Any, balanced: bool = False) -> Calibrator:
+        seen.append(y)
+        return original(self, scores, y, balanced)
+
+    monkeypatch.setattr(Calibrator, "fit", noting)
+    y = np.repeat([0, 1, 2], 40)
+    rng = np.random.default_rng(0)
+    X = (y[:, None] + rng.normal(0, 0.3, (120, 3))).astype(np.float32)
+    for groups, rows in ((np.arange(120), 24), (np.arange(120) // 20, 120)):
+        fit_head(LinearSVMSettings(C=1.0), TrainingSet(X.copy(), y, groups, [3], "classification"))
+        assert len(seen[-1]) == rows
+        assert set(seen[-1].tolist()) == {0, 1, 2}
+
+
+def test_a_fit_of_wide_rows_is_near_the_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = overlapping([150, 150, 150])
+    objectives = []
+    for wide in (True, False):
+        monkeypatch.setattr(heads_fitting, "is_wide", lambda n, d, wide=wide: wide)
+        # As there: no span of the rows, no Gram matrix, no Hessians.
+        monkeypatch.setattr(_solver, "GRAM_FEATURES", 1)
+        monkeypatch.setattr(_solver, "MAX_STEP_FLOPS", 0)
+        head = heads_fitting._linear(1.0, None, X)
+        assert head.tol == (1e-3 if wide else 1e-5)
+        head.fit(X, y)
+        signs = np.where(y == np.arange(3)[:, None], 1, -1)
+        slack = np.maximum(0, 1 - signs * (X @ head.coef_.T + head.intercept_).T)
+        objectives.append(0.5 * ((head.coef_**2).sum() + (head.intercept_**2).sum()) + (slack**2).sum())
+    assert objectives[1] <= objectives[0] * (1 + 1e-6)
+    assert objectives[0] == pytest.approx(objectives[1], rel=1e-4)
+    assert objectives[0] != objectives[1]
