@@ -20,9 +20,10 @@ the same cross-validation 3.5 times slower than one thread. The result does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -30,11 +31,12 @@ from numpy.typing import NDArray
 
 from classic_cv.heads._lbfgs import BatchLBFGS
 from classic_cv.heads._line_search import line_search
-from classic_cv.heads._newton_step import Factor, Floats, Gram, Mask, NewtonSystems, row_dot
+from classic_cv.heads._newton_step import CHUNK_BYTES, Factor, Floats, Gram, Mask, NewtonSystems, row_dot
 from classic_cv.heads._reduction import RowSpace
 from classic_cv.timing import available_cores, thread_limit
 
 Part = TypeVar("Part")
+Item = TypeVar("Item")
 
 WARM_UP = 3
 """L-BFGS iterations before a problem may be given its own Hessian."""
@@ -51,7 +53,13 @@ QUASI_TOL = 0.1
 """L-BFGS ends at this share of the tolerance: unlike a Newton step, its last step does not end at the optimum."""
 
 GRAM_FEATURES = 10_000
-"""No Gram matrix for wider data: it would take too much memory."""
+"""No Gram matrix of all columns for wider data, which would take too much memory, but one of each block of columns."""
+
+BLOCK_FEATURES = 4500
+"""Columns of such a block at most."""
+
+WIDE_LEVEL = 2.0
+"""In wide data shares of rows inside the margin are told apart in steps of so many powers of 2."""
 
 ROW_SPACE_ROWS = 6000
 """With at most this many rows, and clearly fewer rows than features, the problem is posed in the rows' span."""
@@ -149,9 +157,8 @@ class SquaredHingeSolver:
         self.M: Floats = np.ones(signs.shape, np.float32)
         size = max(-(-len(self.X) // SLICES), MIN_SLICE_VALUES // self.X.shape[1] + 1)
         self.slices = [slice(start, start + size) for start in range(0, len(self.X), size)]
-        self.squares: Floats | None = None
         self.systems = NewtonSystems(self.X, len(signs))
-        self.gram = shared_gram(self.X)
+        self.grams = shared_grams(self.X)
         self.room = max(1, SYSTEM_BYTES // (4 * self.X.shape[1] ** 2))
         size = max(self.room, LEAST_BLOCK)
         self.blocks = [np.arange(i, min(i + size, len(signs))) for i in range(0, len(signs), size)]
@@ -165,7 +172,7 @@ class SquaredHingeSolver:
         """
         count = len(self.W)
         n_iter, converged = np.zeros(count, np.int64), np.zeros(count, np.bool_)
-        self.factors: dict[float, Factor] = {}
+        self.factors: dict[float, list[Factor]] = {}
         for block in self.blocks:
             self._solve_block(block, C, tol, n_iter, converged, max_iter)
             if len(self.blocks) > 1:
@@ -283,20 +290,41 @@ class SquaredHingeSolver:
 
     def _precondition(self, V: Floats, share: NDArray[np.float64], C: float) -> Floats:
         """Solve with the Hessians that the problems would have if their rows inside the margin were typical."""
-        if self.gram is None:
-            if self.squares is None:
-                self.squares = np.append(np.einsum("ij,ij->j", self.X, self.X), np.float32(len(self.X)))
-            diagonal = (1 + 2 * C * share[:, None] * self.squares).astype(np.float32)
-            scaled: Floats = V / diagonal
-            return scaled
+        levels = np.log2(np.maximum(share, 1e-4))
+        if len(self.grams) > 1:
+            # Factors of wide data take much memory and time: all problems share them. The line search finds the length.
+            levels = np.full(len(levels), WIDE_LEVEL * round(float(levels.mean()) / WIDE_LEVEL))
         out = np.empty_like(V)
-        levels = np.round(np.log2(np.maximum(share, 1e-4)))
-        for level in np.unique(levels):
-            if level not in self.factors:
-                self.factors[level] = Factor(self.gram, 1 / (2 * C), 2.0**level)
-            chosen = levels == level
-            out[chosen] = self.factors[level].solve(V[chosen]) / np.float32(2 * C)
+        for level in np.unique(np.round(levels)):
+            chosen = np.round(levels) == level
+            self._solve_blocks(V, chosen, self._factors(level, C), out)
+        out /= np.float32(2 * C)
         return out
+
+    def _factors(self, level: float, C: float) -> list[Factor]:
+        """The Gram matrices' factors for a share of ``2 ** level`` of the rows inside the margin."""
+        if level not in self.factors:
+            if len(self.grams) > 1:
+                self.factors.clear()
+
+            def factor(entry: tuple[slice, Gram]) -> Factor:
+                return Factor(entry[1], 1 / (2 * C), 2.0**level)
+
+            self.factors[level] = self._on_all_cores(factor, self.grams)
+        return self.factors[level]
+
+    def _solve_blocks(self, V: Floats, chosen: Mask, factors: list[Factor], out: Floats) -> None:
+        part = V[chosen]
+
+        def solve(entry: tuple[tuple[slice, Gram], Factor]) -> Floats:
+            (columns, _), factor = entry
+            return factor.solve(np.column_stack([part[:, columns], part[:, -1:]]))
+
+        solved = self._on_all_cores(solve, list(zip(self.grams, factors, strict=True)))
+        for (columns, _), rows in zip(self.grams, solved, strict=True):
+            out[chosen, columns] = rows[:, :-1]
+        # The bias goes with the last block, whose columns it is solved with.
+        out[chosen, -1] = solved[-1][:, -1]
 
     def _forward(self, D: Floats) -> Floats:
         """Scores of all rows: (n_problems, n_samples)."""
@@ -327,31 +355,53 @@ class SquaredHingeSolver:
 
     def _each_slice(self, part: Callable[[slice], Part]) -> list[Part]:
         """``part(rows)`` for each slice of the rows, on all cores, in order."""
-        if len(self.slices) == 1:
-            return [part(self.slices[0])]
+        return self._on_all_cores(part, self.slices)
+
+    @staticmethod
+    def _on_all_cores(one: Callable[[Item], Part], items: Sequence[Item]) -> list[Part]:
+        """``one(item)`` for each item, in order."""
+        if len(items) == 1:
+            return [one(items[0])]
         with ThreadPoolExecutor(available_cores()) as pool:
-            return list(pool.map(part, self.slices))
+            return list(pool.map(one, items))
 
 
 def is_wide(n: int, d: int) -> bool:
-    """Whether n rows of d features are too many for their own span and too wide for a Gram matrix."""
+    """Whether n rows of d features are too many for their own span and too wide for one Gram matrix."""
     return n > ROW_SPACE_ROWS and d > GRAM_FEATURES
 
 
-def shared_gram(X: Floats) -> Gram | None:
-    """Gram matrix of X, from a fixed random sample when there are many more rows than features.
+def shared_grams(X: Floats) -> list[tuple[slice, Gram]]:
+    """Gram matrices of blocks of columns of X, one block of all where there are not too many.
 
-    It only shapes the first directions, so a sample of 4 rows per feature (2 for wide data, where it costs
-    more) is enough. None when X is too wide for it.
+    From a fixed random sample when there are many more rows than features: they only shape the first directions, so 4
+    rows per feature (2 for wide data, where it costs more) are enough. Only the last has the bias.
     """
     n, d = X.shape
-    if d > GRAM_FEATURES:
-        return None
+    count = 1 if d <= GRAM_FEATURES else -(-d // BLOCK_FEATURES)
+    edges = np.linspace(0, d, count + 1).round().astype(int)
+    blocks = [slice(start, stop) for start, stop in pairwise(edges.tolist())]
+    width = max(block.stop - block.start for block in blocks)
     rows = np.arange(n)
-    enough = (4 if d <= 4000 else 2) * d
+    enough = (4 if width <= 4000 else 2) * width
     if n > enough:
         rows = np.sort(np.random.default_rng(0).choice(n, enough, replace=False))
-    gram = Gram(d)
-    gram.add(X, rows)
-    gram.scale(n / len(rows))
-    return gram
+    grams = [Gram(block.stop - block.start) for block in blocks]
+    if count == 1:
+        grams[0].add(X, rows)
+    else:
+        step = max(1, CHUNK_BYTES // (4 * d))
+        with ThreadPoolExecutor(available_cores()) as pool:
+            for start in range(0, len(rows), step):
+                part = X[rows[start : start + step]]
+                every = np.arange(len(part))
+
+                def add(number: int, part: Floats = part, every: NDArray[np.intp] = every) -> None:
+                    grams[number].add(np.ascontiguousarray(part[:, blocks[number]]), every)
+
+                list(pool.map(add, range(count)))
+    for gram in grams:
+        gram.scale(n / len(rows))
+    for gram in grams[:-1]:
+        gram.h[:] = 0
+    return list(zip(blocks, grams, strict=True))
