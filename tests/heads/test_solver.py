@@ -161,16 +161,18 @@ def test_problems_solved_in_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "limits",
     [
-        {"GRAM_FEATURES": 10},
+        {"GRAM_FEATURES": 10, "BLOCK_FEATURES": 23},
         {"MAX_STEP_FLOPS": 0.0},
-        {"MAX_STEP_FLOPS": 0.0, "GRAM_FEATURES": 10},
+        {"MAX_STEP_FLOPS": 0.0, "GRAM_FEATURES": 10, "BLOCK_FEATURES": 23},
+        {"MAX_STEP_FLOPS": 0.0, "GRAM_FEATURES": 10, "BLOCK_FEATURES": 1},
         {"WARM_UP": 1, "PASS_COST": (1e9, 0.0)},
         {"MIN_SLICE_VALUES": 100},
         {"SYSTEM_BYTES": 0, "PASS_COST": (1e9, 0.0)},
     ],
     ids=[
-        "no Gram matrix",
+        "blocks of columns",
         "L-BFGS only",
+        "L-BFGS with blocks of columns only",
         "diagonal L-BFGS only",
         "Newton from the start",
         "many slices",
@@ -332,3 +334,22 @@ def test_the_rate_of_descent_is_taken_over_several_iterations() -> None:
     np.testing.assert_allclose(live.rate(), np.log([0.25, 0.25, 1.0]) / 2)
     live.keep(np.array([True, False, True]))
     np.testing.assert_allclose(live.rate(), np.log([0.25, 1.0]) / 2)
+
+
+def test_blocks_of_columns_have_the_gram_matrices_of_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _ = overlapping(50, 23, 2)
+    monkeypatch.setattr(_solver, "GRAM_FEATURES", 10)
+    monkeypatch.setattr(_solver, "BLOCK_FEATURES", 8)
+    monkeypatch.setattr(_solver, "CHUNK_BYTES", 4 * 23 * 7)  # a few rows at a time
+    found = _solver.shared_grams(X)
+    assert [(block.start, block.stop) for block, _ in found] == [(0, 8), (8, 15), (15, 23)]
+    # Of 2 or 4 rows per column at most; all of so few, so nothing is scaled.
+    monkeypatch.setattr(_solver, "GRAM_FEATURES", 100)
+    [(block, whole)] = _solver.shared_grams(X)
+    assert (block.start, block.stop) == (0, 23)
+    rows = np.sort(np.random.default_rng(0).choice(50, 32, replace=False))
+    for block, gram in found:
+        expected = X[rows][:, block].T @ X[rows][:, block] * (50 / 32)
+        np.testing.assert_allclose(np.tril(gram.H), np.tril(expected), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(np.tril(whole.H), np.tril(X.T @ X), rtol=1e-4, atol=1e-4)
+    assert [bool(gram.h.any()) for _, gram in found] == [False, False, True]
