@@ -31,6 +31,9 @@ SIZES = (32, 64, 128, 256)
 ENLARGE = 2.5
 """Images are enlarged at most so much: more shows nothing that is not there, and costs."""
 
+LEARNED_ENLARGE = 1.5
+"""The same for recipes with codebooks: they cost more, and their bins are in proportion to the image anyway."""
+
 SAMPLE = 32
 """Training images whose size is looked at."""
 
@@ -74,6 +77,11 @@ def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
     originals = [_for_task(load_recipe(name), task) for name in names]
     plain = [recipe for recipe in originals if not learns(recipe)]
     return [*_at_sizes(plain, sizes), *_learned_at_sizes([r for r in originals if learns(r)], sizes)]
+
+
+def is_worth_its_size(recipe: Recipe, side: float) -> bool:
+    """Whether a recipe with codebooks does not enlarge images of this typical side much."""
+    return not learns(recipe) or max(recipe.image.shape) <= max(LEARNED_ENLARGE * side, SIZES[0])
 
 
 def learns(recipe: Recipe) -> bool:

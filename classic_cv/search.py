@@ -25,6 +25,7 @@ from classic_cv.candidates import (
     floor_recipes,
     head_label,
     head_variants,
+    is_worth_its_size,
     sizes_for,
     typical_side,
     with_copies,
@@ -76,8 +77,8 @@ ADD_SHARE = 0.15
 OVERHEAD = 2.0
 """Seconds kept for starting, saving and the report."""
 
-RESERVE = 0.6
-"""At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
+RESERVE = 0.5
+"""At most this share of the time left is kept for the final fit; where that is too little, it sees fewer images."""
 
 SECOND_LOOKS, NEAR = 4, 1.8
 """How often a candidate within so many times the latency limit is measured again: other load comes and goes."""
@@ -147,7 +148,7 @@ class _Search:
         self._floors()
         side = typical_side(self.job.dataset, self.job.train.tolist())
         recipes = feature_recipes(self.job.task.kind, sizes_for(side))
-        self._add(recipes)
+        self._add([recipe for recipe in recipes if is_worth_its_size(recipe, side)])
         if not self._can_compare():
             return self._without_comparison()
         for number, n in enumerate(self.rungs):
@@ -270,9 +271,10 @@ class _Search:
             return
         ahead = self.forecast.comparison(candidate, n)
         ranking = self._ranking()
-        reserve = min(self.forecast.final((ranking or [candidate])[0], self.n), RESERVE * self.time_limit)
+        left = self._left()
+        reserve = min(self.forecast.final((ranking or [candidate])[0], self.n), RESERVE * left)
         # Without a result yet the search goes on: some model is better than none.
-        if ranking and ahead > self._left() - reserve:
+        if ranking and ahead > left - reserve:
             candidate.status = candidate.status if candidate.rungs else "not reached in time"
             self.stopped = "the time limit"
             return

@@ -17,6 +17,7 @@ from classic_cv.candidates import (
     floor_recipes,
     head_label,
     head_variants,
+    is_worth_its_size,
     learns,
     sizes_for,
     typical_side,
@@ -181,3 +182,13 @@ def test_the_dummy_has_no_other_heads() -> None:
 )
 def test_heads_in_words(head: Any, label: str) -> None:
     assert head_label(head) == label
+
+
+@pytest.mark.parametrize(
+    ("side", "sizes"), [(28, {32}), (32, {32}), (64, {64}), (100, {64, 128}), (500, {128, 256})]
+)
+def test_recipes_with_codebooks_do_not_enlarge_much(side: float, sizes: set[int]) -> None:
+    recipes = feature_recipes("classification", sizes_for(side))
+    kept = [recipe for recipe in recipes if is_worth_its_size(recipe, side)]
+    assert [r for r in recipes if not learns(r)] == [r for r in kept if not learns(r)]
+    assert {r.image.size for r in kept if r.name.startswith("fisher-color")} == sizes
