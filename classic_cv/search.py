@@ -74,6 +74,9 @@ FIRST_SHARE = 0.45
 ADD_SHARE = 0.15
 """Measuring the latency of new candidates, before anything is compared, may take this share of the time left."""
 
+ENOUGH_IMAGES = 60_000
+"""A recipe of which the memory holds fewer than half of the images, or of so many, is not tried."""
+
 OVERHEAD = 2.0
 """Seconds kept for starting, saving and the report."""
 
@@ -201,6 +204,9 @@ class _Search:
             room = ROOM if parent is not None else 1.0
             if self.latency_limit is not None and shadow.p95_ms > room * self.latency_limit:
                 candidate.status = "over the latency limit"
+            elif self.forecast.most_images(candidate) < min(self.n, ENOUGH_IMAGES) / 2:
+                # More images would be worth more than its columns.
+                candidate.status = "too wide for so many images"
             self.candidates.append(candidate)
             added.append(candidate)
         return [c for c in added if c.status == "not reached"]
