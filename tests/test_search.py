@@ -256,6 +256,7 @@ def test_several_rungs_and_a_part_of_the_images(tmp_path: Path, monkeypatch: pyt
     """Candidates that are clearly behind are dropped; a fit of fewer images than there are can be repeated too."""
     monkeypatch.setattr(classic_cv.search, "RUNGS", (30, 60, 80))
     monkeypatch.setattr(classic_cv.forecast, "MOST_BYTES", 1.0)
+    monkeypatch.setattr(classic_cv.search, "ENOUGH_IMAGES", 0)
     data = classes(tmp_path / "data", striped, [45, 45, 45])
     (data / "a" / "007.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     model = fit(data, jobs=1)
@@ -269,6 +270,27 @@ def test_several_rungs_and_a_part_of_the_images(tmp_path: Path, monkeypatch: pyt
     model.save(tmp_path / "first.safetensors")
     again = fit(data, tmp_path / "first.safetensors", jobs=2)
     assert again.to_bytes() == (tmp_path / "first.safetensors").read_bytes()
+
+
+def test_what_is_too_wide_for_the_images_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = classes(tmp_path / "data", striped, [20, 20])
+    narrow, wide = (fit(data, name, jobs=1).head.coef_.shape[1] for name in ("lbp", "hog-small"))
+    assert narrow < wide
+    n = len(make_job(data).train)
+    # The memory holds all images at the narrow one's columns, and not half of them at the wide one's.
+    monkeypatch.setattr(classic_cv.forecast, "MOST_BYTES", 4.0 * n * narrow)
+    monkeypatch.setattr(classic_cv.forecast, "MEMORY_SHARE", 1.0)
+    assert wide > 2 * narrow
+    monkeypatch.setattr(
+        classic_cv.search,
+        "feature_recipes",
+        lambda *_: [load_recipe("hog-small"), load_recipe("lbp").resized(32)],
+    )
+    entries = {entry["recipe"]: entry["status"] for entry in leaderboard(fit(data, jobs=1))}
+    assert entries["hog-small"] == "too wide for so many images"
+    assert entries["lbp-32"] in ("compared", "winner")
 
 
 @pytest.mark.parametrize(
