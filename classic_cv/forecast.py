@@ -38,7 +38,7 @@ CODEBOOK_SECONDS = 5.0
 LEAST_IMAGES = 100
 """Fewer images say little about the time of one."""
 
-MOST_BYTES, MEMORY_SHARE = 5.0e9, 0.4
+MOST_BYTES, MEMORY_SHARE = 4.2e9, 0.4
 """Features, mapped ones and those copied to calibrate included, that a final fit may hold: so many bytes, and this
 share of the machine's memory. With more columns it takes fewer images."""
 

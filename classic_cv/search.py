@@ -80,8 +80,8 @@ ENOUGH_IMAGES = 60_000
 OVERHEAD = 2.0
 """Seconds kept for starting, saving and the report."""
 
-RESERVE = 0.5
-"""At most this share of the time left is kept for the final fit; where that is too little, it sees fewer images."""
+RESERVE = 0.6
+"""At most this share of the time limit is kept for the final fit; where that is too little, it sees fewer images."""
 
 SECOND_LOOKS, NEAR = 4, 1.8
 """How often a candidate within so many times the latency limit is measured again: other load comes and goes."""
@@ -277,10 +277,9 @@ class _Search:
             return
         ahead = self.forecast.comparison(candidate, n)
         ranking = self._ranking()
-        left = self._left()
-        reserve = min(self.forecast.final((ranking or [candidate])[0], self.n), RESERVE * left)
+        reserve = min(self.forecast.final((ranking or [candidate])[0], self.n), RESERVE * self.time_limit)
         # Without a result yet the search goes on: some model is better than none.
-        if ranking and ahead > left - reserve:
+        if ranking and ahead > self._left() - reserve:
             candidate.status = candidate.status if candidate.rungs else "not reached in time"
             self.stopped = "the time limit"
             return

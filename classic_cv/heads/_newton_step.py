@@ -140,7 +140,8 @@ class Factor:
         return out
 
 
-def _rows_kernel(X: Floats, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+def _rows_kernel(X: Floats, rows: NDArray[np.intp]) -> Floats:
+    """Inner products of the rows, without the bias: only the lower triangle, in Fortran's order."""
     from scipy.linalg import blas
 
     K = np.zeros((len(rows), len(rows)), np.float32, order="F")
@@ -148,7 +149,7 @@ def _rows_kernel(X: Floats, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     for start in range(0, X.shape[1], step):
         A = X[rows, start : start + step]
         K = blas.ssyrk(1.0, A.T, beta=1.0, c=K, trans=1, lower=1, overwrite_c=1)
-    return K.astype(np.float64, order="F") + 1.0
+    return np.asarray(K, np.float32)
 
 
 def row_solution(
@@ -163,9 +164,11 @@ def row_solution(
     if len(rows) == 0:
         return np.zeros(0)
     K = _rows_kernel(X, rows)
-    diagonal = np.diagonal(K).copy()
+    diagonal = np.diagonal(K).astype(np.float64) + 1.0
     for jitter in (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-2):
-        A = K.copy(order="F")
+        # In float64 once only: with thousands of rows each copy is hundreds of megabytes.
+        A = K.astype(np.float64, order="F")
+        A += 1.0
         np.fill_diagonal(A, diagonal * (1 + jitter) + ridge)
         L, info = lapack.dpotrf(A, lower=1, clean=0, overwrite_a=1)
         if info == 0:
