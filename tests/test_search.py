@@ -188,8 +188,9 @@ def test_classes_that_differ_in_color_are_told_apart_by_color(color_model: Model
 
 
 def test_stripes_are_told_apart_by_their_direction(stripe_model: Model) -> None:
-    # HOG, or LBP that are not rotation invariant: what knows which way an edge runs.
-    assert feature_types(stripe_model) & {"hog", "lbp"}
+    # HOG, LBP that are not rotation invariant, or dense SIFT: what knows which way an edge runs.
+    descriptors = {spec.params.get("descriptor", {}).get("type") for spec in stripe_model.recipe.features}
+    assert (feature_types(stripe_model) | descriptors) & {"hog", "lbp", "dense-sift"}
     assert stripe_model.featurizer.gray
     assert stripe_model.report is not None
     assert stripe_model.report["test"]["accuracy"] >= 0.9
@@ -276,7 +277,7 @@ def test_what_is_too_wide_for_the_images_is_not_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = classes(tmp_path / "data", striped, [20, 20])
-    narrow, wide = (fit(data, name, jobs=1).head.coef_.shape[1] for name in ("lbp", "hog-small"))
+    narrow, wide = (fit(data, name, jobs=1).featurizer.n_features for name in ("lbp", "hog-small"))
     assert narrow < wide
     n = len(make_job(data).train)
     # The memory holds all images at the narrow one's columns, and not half of them at the wide one's.
