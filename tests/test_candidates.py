@@ -108,7 +108,7 @@ def test_hog_fast_is_tried_at_its_own_size_only(sizes: list[int]) -> None:
         ([32, 64], "fisher-color", [64, 32]),
         (SIZES, "fisher-color", [256, 128]),
         (SIZES, "patches", [32]),
-        (SIZES, "fisher-fast", [192]),
+        (SIZES, "fisher-fast", [160]),
         ([32, 64], "fisher-fast", [64, 32]),
     ],
 )

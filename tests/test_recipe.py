@@ -249,7 +249,7 @@ def test_local_descriptors_and_own_sizes_grow_with_the_image() -> None:
     assert (color.image_size, color.params["descriptor"]["bins"]) == (16, (2,))
     # Even numbers stay even, for images that are halved.
     sift = load_recipe("fisher-fast").resized(128).features[0].params["descriptor"]
-    assert (sift["bins"], sift["step"]) == ((5, 10), 8)
+    assert (sift["bins"], sift["step"]) == ((6, 10), 6)
     # What is as small already stays, and grows.
     assert load_recipe("fisher-patches").resized(16).features[0].params["descriptor"]["bins"] == (2, 3)
     assert load_recipe("fisher-patches").resized(64).features[0].params["descriptor"]["bins"] == (4, 6, 8, 10)
