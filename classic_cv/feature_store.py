@@ -173,8 +173,9 @@ class FeatureStore:
                     elif len(blocks) == 2:
                         X[rows] = (X[rows] + _join(blocks[1])[inside]) * np.float32(0.5)
                     there[rows] = True
-                lost = [index for index in self.order[start:stop].tolist() if index not in set(first.kept)]
-                for index, problem in zip(lost, first.problems, strict=True):
+                chunk = self.order[start:stop]
+                lost = chunk[np.isin(chunk, first.kept, invert=True)]
+                for index, problem in zip(lost.tolist(), first.problems, strict=True):
                     if row_of[index] >= 0:
                         problems[int(row_of[index])] = ImageError(*problem)
                 done += stop - start

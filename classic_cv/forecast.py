@@ -112,7 +112,7 @@ class Forecast:
             cv = min(3 * held * self._solve(candidate, n), grown) if narrow else grown
         elif candidate.parent is not None and candidate.parent.rungs:
             parent = candidate.parent
-            rows = 2 * n if candidate.recipe.train.mirror is True else n
+            rows = rows_per_image(candidate.recipe) * n
             cv = parent.last.cv_seconds * self._growth(parent, parent.last.n, rows)
             cv *= HEAD_COST[head_kind(candidate.recipe)] / HEAD_COST[head_kind(parent.recipe)]
         else:
@@ -125,7 +125,7 @@ class Forecast:
         columns = max(candidate.shadow.n_features, 200)
         if not candidate.rungs:
             return features + CAUTION * 3 * self.cost_per_value * n * self.n_problems * columns
-        rows = 2 if candidate.recipe.train.mirror is True else 1
+        rows = rows_per_image(candidate.recipe)
         sample = min(n, MOST_ROWS // rows)
         folds = self._calibration_folds(candidate, n, sample)
         cold = WIDE_COLD if self._is_wide(candidate, sample) else COLD
@@ -146,7 +146,7 @@ class Forecast:
         rows = memory_limit() / per_row
         # What is no more than a sample is not copied.
         rows = rows - MOST_ROWS if rows > 2 * MOST_ROWS else min(rows, MOST_ROWS)
-        return int(rows / (2 if candidate.recipe.train.mirror is True else 1))
+        return int(rows / rows_per_image(candidate.recipe))
 
     def _growth(self, candidate: Candidate, n: int, more: int) -> float:
         """How much longer a fit takes on more images: squared up to as many as there are columns, then linear.
@@ -166,16 +166,21 @@ class Forecast:
         if self._is_wide(candidate, last.n):
             # Iterations that each read all values, and some more of them.
             return float(measured * (n / last.n) ** 1.3)
-        rows = 2 if candidate.recipe.train.mirror is True else 1
+        rows = rows_per_image(candidate.recipe)
         reading, products = WIDE_SOLVE
         per_value = max(reading, products * self.n_problems) / WIDE_FINAL
         return per_value * rows * n * candidate.shadow.n_features
 
     def _is_wide(self, candidate: Candidate, n: int) -> bool:
         """Whether n images are solved for by passes over all values alone."""
-        rows = 2 if candidate.recipe.train.mirror is True else 1
+        rows = rows_per_image(candidate.recipe)
         wide = is_wide(rows * n, candidate.shadow.n_features)
         return wide and not self.regression and head_kind(candidate.recipe) != "exact"
+
+
+def rows_per_image(recipe: Recipe) -> int:
+    """Rows that an image is fitted on: two where it has a mirrored copy."""
+    return 2 if recipe.train.mirror is True else 1
 
 
 def head_kind(recipe: Recipe) -> str:

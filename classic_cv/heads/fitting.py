@@ -78,7 +78,7 @@ LARGEST_GROUP = 0.01
 """Share of the rows in one group above which all folds are held out: a fold alone would have few groups."""
 
 WIDE_TOL = 2e-4
-"""Tolerance on rows that are many and wide: still within 1e-4 of the optimum, in less time."""
+"""Tolerance on rows that are many and wide, where each pass over them is dear."""
 
 MOST_ROWS = 15_000
 """A choice is made, and calibrated, on at most so many rows."""
