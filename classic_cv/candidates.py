@@ -12,6 +12,7 @@ from classic_cv.dataset import Dataset
 from classic_cv.errors import ImageError
 from classic_cv.features import EXTRACTORS
 from classic_cv.images import to_picture
+from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import (
     FLOORS,
     Head,
@@ -73,8 +74,8 @@ def feature_recipes(task: TaskKind, sizes: Sequence[int]) -> list[Recipe]:
     just that size. Those with more features come first because the
     features of the others are then known already.
     """
-    names = [name for name in shelf() if name not in FLOORS]
-    originals = [_for_task(load_recipe(name), task) for name in names]
+    found = [load_recipe(name) for name in shelf() if name not in FLOORS]
+    originals = [_for_task(recipe, task) for recipe in found if not isinstance(recipe.head, HybridSettings)]
     plain = [recipe for recipe in originals if not learns(recipe)]
     return [*_at_sizes(plain, sizes), *_learned_at_sizes([r for r in originals if learns(r)], sizes)]
 

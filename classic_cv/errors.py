@@ -52,5 +52,13 @@ class LatencyError(ClassicCVError):
     """No model keeps the latency limit: the answer is no, and the command line exits with 1."""
 
 
+class MissingExtraError(ClassicCVError, ImportError):
+    """Something needs packages that are not installed; the message names the extra that brings them."""
+
+
+class TrainingError(ClassicCVError):
+    """The training of a network broke; the message names the step, the layer and the likely cause."""
+
+
 class NotFittedError(ClassicCVError, ValueError, AttributeError):
     """An estimator was used before ``fit``."""

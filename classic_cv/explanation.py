@@ -2,7 +2,8 @@
 
 The score of a linear head is a bias plus a sum over columns, and maps that work value by value (Hellinger, additive
 chi2) keep it one. Extractors know which parts of the image a column describes (``Extractor.spread``). So nothing is
-estimated: the parts add up to the score. RBF kernels couple all columns; their scores are no such sums.
+estimated: the parts add up to the score. RBF kernels couple all columns; their scores are no such sums. Networks
+couple them as well, but see places, so that what a place does can be measured: ``classic_cv.occlusion`` does that.
 
 A contribution is relative to the mean of the training images, which has only the bias: a column that is as usual
 contributes nothing. Relative to zeros, the scale of a column would matter more than what an image shows.
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from classic_cv.artifact import write_atomically
 from classic_cv.errors import ExplanationError
 from classic_cv.features.base import Image, Regions
+from classic_cv.heads.hybrid import HybridNetwork
 from classic_cv.heads.kernel_map import AdditiveMap
 from classic_cv.heads.svm import LinearSVM
 from classic_cv.heads.svr import LinearSVR
@@ -57,6 +59,10 @@ class Contribution(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """What adds up to a score: ``bias`` plus ``values`` of the regions, or plus those of ``groups``.
+
+    For a hybrid head contributions are measured by occlusion, and three things differ, see ``classic_cv.occlusion``:
+    with three classes or more ``score`` is the log-odds of the class, ``bias`` is what no single place accounts for,
+    and ``groups`` do not add up.
 
     Attributes:
         class_name: whose score it is; None for the number that a regression estimates.
@@ -144,20 +150,22 @@ class Explanation:
 
 
 def check_explainable(model: Model) -> None:
-    """Check that the scores of ``model`` are sums over columns.
+    """Check that the scores of ``model`` are sums over columns, or that occlusion can measure what places do.
 
     Raises:
         ExplanationError: its head, or a map before it, is not one of those that can be explained.
     """
     head = model.recipe.head
+    if isinstance(model.head, HybridNetwork):
+        return
     if isinstance(model.head, LinearSVM | LinearSVR) and all(isinstance(m, AdditiveMap) for m in model.maps):
         return
     kind, map_ = msgspec.to_builtins(head)["type"], getattr(head, "kernel_map", "none")
     name = kind if map_ == "none" else f'{kind} with kernel_map = "{map_}"'
     raise ExplanationError(
         f"the head of this model is {name}, whose score is not a sum over parts of the image. Heads that can be "
-        f'explained: linear-svm with kernel_map = "none", "hellinger" or "chi2", and linear-svr. Fit with a recipe '
-        f"that has one, such as --recipe hog-color"
+        f'explained: linear-svm with kernel_map = "none", "hellinger" or "chi2", linear-svr, and hybrid. Fit with a '
+        f"recipe that has one, such as --recipe hog-color"
     )
 
 
@@ -169,7 +177,8 @@ def explain(model: Model, image: Any, class_name: str | None = None) -> Explanat
         class_name: whose score; by default of the predicted class.
 
     Raises:
-        ExplanationError: the model's scores are not sums over parts of the image, or it has no such class.
+        ExplanationError: the model's scores are not sums over parts of the image, nor those of a network that sees it;
+            or it has no such class.
         ImageError: the image cannot be used.
     """
     check_explainable(model)
@@ -180,6 +189,11 @@ def explain(model: Model, image: Any, class_name: str | None = None) -> Explanat
     rows = np.concatenate([row for _, row in views])
     X: NDArray[np.float32] = rows.mean(axis=0, keepdims=True)
     number = _class_number(model, X, class_name)
+    if isinstance(model.head, HybridNetwork):
+        # Here, as that module needs this one.
+        from classic_cv.occlusion import explain_by_occlusion
+
+        return explain_by_occlusion(model, picture, X[0], number)
     weights, bias, score = _score(model, X, number)
     mean = usual_values(model, len(weights))
     shares = column_contributions(model, rows, weights, mean)

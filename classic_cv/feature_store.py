@@ -78,26 +78,26 @@ class FeatureStore:
         """
         featurizer = Featurizer.of(recipe)
         sample = functools.partial(self._sample, recipe, featurizer.fit_images)
-        for number, spec in enumerate(recipe.features):
+        for number, spec in enumerate(recipe.all_features):
             key = self._extractor_key(recipe, spec)
             if key not in self._fitted:
                 alone = Featurizer.of(msgspec.structs.replace(recipe, features=(spec,)))
                 alone.fit(sample())
                 self._fitted[key] = alone.extractors[0], alone.gray
             featurizer.extractors[number], featurizer.gray = self._fitted[key]
-        return featurizer if recipe.features else featurizer.fit(sample())
+        return featurizer if recipe.all_features else featurizer.fit(sample())
 
     def unlearned(self, recipe: Recipe) -> int:
         """Images that extractors still have to learn from before the recipe's features can be computed."""
         return sum(
             min(extractor.fit_images, len(self.job.train))
-            for extractor, spec in zip(self.sketch(recipe).extractors, recipe.features, strict=True)
+            for extractor, spec in zip(self.sketch(recipe).extractors, recipe.all_features, strict=True)
             if extractor.learns and self._extractor_key(recipe, spec) not in self._fitted
         )
 
     def _alike(self, recipe: Recipe, featurizer: Featurizer) -> Featurizer:
         """With what else the recipe says of the image: whether it is mirrored."""
-        sizes = [spec.image_size for spec in recipe.features]
+        sizes = [spec.image_size for spec in recipe.all_features]
         return Featurizer(recipe.image, featurizer.extractors, featurizer.gray, sizes)
 
     def _extractor_key(self, recipe: Recipe, spec: FeatureSettings) -> str:
@@ -193,7 +193,7 @@ class FeatureStore:
         image = [msgspec.to_builtins(_unmirrored(recipe.image)), featurizer.gray]
         both = recipe.image.mirror or recipe.train.mirror is True
         return [
-            [json.dumps([*image, mirrored, spec.to_table()], sort_keys=True) for spec in recipe.features]
+            [json.dumps([*image, mirrored, spec.to_table()], sort_keys=True) for spec in recipe.all_features]
             for mirrored in ((False, True) if both else (False,))
         ]
 

@@ -41,8 +41,8 @@ class Featurizer:
     @classmethod
     def of(cls, recipe: Recipe) -> Featurizer:
         """An unfitted featurizer of ``recipe``."""
-        sizes = [spec.image_size for spec in recipe.features]
-        return cls(recipe.image, [spec.build() for spec in recipe.features], sizes=sizes)
+        specs = recipe.all_features
+        return cls(recipe.image, [spec.build() for spec in specs], sizes=[spec.image_size for spec in specs])
 
     def only(self, number: int, settings: ImageSettings) -> Featurizer:
         """One of the extractors, with settings that may differ in what is mirrored."""
@@ -59,6 +59,17 @@ class Featurizer:
     def n_features(self) -> int:
         """The number of columns of all extractors together."""
         return sum(self.group_widths)
+
+    @property
+    def n_learned(self) -> int:
+        """Numbers that the extractors have learned from images, such as codebooks."""
+        return sum(
+            array.size
+            for extractor in self.extractors
+            if extractor.learns
+            for array in extractor.state().values()
+            if array.dtype.kind == "f"
+        )
 
     def prepare(self, item: Any, source: str = "<image>") -> Picture:
         """Decode one path, encoded image or array and resize it; the full-size pixels are dropped here.
@@ -106,6 +117,16 @@ class Featurizer:
             features *= np.float32(0.5)
             return features
         return self._features(pictures, _mirrored(pixels) if mirrored else pixels)
+
+    def transform_pixels(self, pixels: NDArray[np.uint8]) -> Features:
+        """Features of prepared pixels that are no picture's any more: changed ones.
+
+        Args:
+            pixels: uint8 (n, height, width, planes), with one plane where the featurizer is ``gray``.
+        """
+        stack = pixels[..., 0] if pixels.shape[3] == 1 else pixels
+        height, width = stack.shape[1:3]
+        return self._features([Picture(row, width, height, row.nbytes) for row in stack], stack)
 
     def _features(self, pictures: Sequence[Picture], pixels: NDArray[np.uint8]) -> Features:
         """What the extractors say of ``pixels``, prepared from ``pictures``."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv._latency import Encoded, fresh_latency, settled
-from classic_cv.artifact import Metadata
+from classic_cv.artifact import Metadata, check_writable
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
 from classic_cv.errors import (
     ArtifactError,
@@ -25,6 +27,7 @@ from classic_cv.errors import (
     DatasetError,
     ImageError,
     LatencyError,
+    MissingExtraError,
     ParameterError,
     RecipeError,
 )
@@ -32,10 +35,11 @@ from classic_cv.evaluation import LATENCY_IMAGES, measure, single_image_latency,
 from classic_cv.extraction import Extraction, Progress, extract, read_pictures
 from classic_cv.features.base import Extractor
 from classic_cv.featurizer import Featurizer
-from classic_cv.heads.fitting import TrainingSet, fit_head
+from classic_cv.heads.fitting import FittedStack, TrainingSet, fit_head
 from classic_cv.heads.rbf_svm import MAX_ROWS
 from classic_cv.images import Picture, to_picture
 from classic_cv.model import Model
+from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import AUTO, LinearSVRSettings, RBFSVMSettings, RBFSVRSettings, Recipe, load_recipe
 from classic_cv.subset import nested_order
 from classic_cv.task import Task, TaskName, make_task, strata_of
@@ -45,6 +49,12 @@ if TYPE_CHECKING:
 
 MAX_BAD = 0.1
 """The share of unreadable images above which fitting fails."""
+
+AFTER_TRAINING, AFTER_TRAINING_PER_IMAGE = 8.0, 0.001
+"""Seconds kept after a network's training, and per test image."""
+
+LEAST_PARAMETERS = 100
+"""A limit on parameters below that is a mistake."""
 
 TIME_LIMIT = 300.0
 """Seconds that a search may take by default, from reading to the written model."""
@@ -57,6 +67,8 @@ class Job:
     Attributes:
         train: dataset indices for training, ascending: the training and the validation part.
         started: ``time.perf_counter()`` when the work began.
+        deadline: ``time.perf_counter()`` until which a network may be trained; infinity for as long as it likes.
+        log, checkpoint: files of a network's training, see ``fit``.
     """
 
     dataset: Dataset
@@ -69,6 +81,9 @@ class Job:
     jobs: int
     started: float
     progress: Progress | None = None
+    deadline: float = math.inf
+    log: Path | None = None
+    checkpoint: Path | None = None
 
     def training_indices(self, recipe: Recipe) -> NDArray[np.int64]:
         """The images that a recipe is fitted on, ascending: all, or its number of them."""
@@ -97,6 +112,9 @@ def fit(
     max_bad: float = MAX_BAD,
     time_limit: float = TIME_LIMIT,
     latency_limit: float | None = None,
+    max_parameters: int | None = None,
+    log: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     insight: bool = False,
     progress: Progress | None = None,
     on_entry: Callable[[dict[str, Any]], None] | None = None,
@@ -117,9 +135,13 @@ def fit(
         jobs: threads for feature extraction; -1 for all cores. The model does not depend on it.
         test_fraction: share of the images held out when the data has no test part.
         max_bad: share of unreadable images above which fitting fails; fewer are skipped by name.
-        time_limit: seconds that a search may take, from reading to the figures on the test part.
+        time_limit: seconds that a search, or a network's training, may take, from reading to the figures on the test
+            part. Other recipes take what they take.
         latency_limit: milliseconds that the 95th percentile of single images, encoded bytes to label on one
             thread, may take.
+        max_parameters: of a hybrid recipe: the best width and depth with at most so many parameters is taken.
+        log: a file for the course of a network's training, as JSON lines.
+        checkpoint: a file that keeps the state of a network's training; where it is there, training goes on from it.
         insight: also find what a report shows, after the fit and outside the time limit: ``groups`` and ``easier``
             in the report, and the worst mistakes in ``model.mistakes``.
         progress: called with (task, done, total).
@@ -136,6 +158,11 @@ def fit(
     started = time.perf_counter() if started is None else started
     _check_limits(time_limit, latency_limit)
     fixed = None if recipe == AUTO else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if max_parameters is not None:
+        fixed = with_max_parameters(fixed, max_parameters)
+    for path in (log, checkpoint):
+        if path is not None:
+            check_writable(Path(path))
     job = make_job(
         data,
         target=target,
@@ -147,6 +174,12 @@ def fit(
         max_bad=max_bad,
         progress=progress,
         started=started,
+    )
+    job = replace(
+        job,
+        deadline=started + time_limit - after_training(job),
+        log=None if log is None else Path(log),
+        checkpoint=None if checkpoint is None else Path(checkpoint),
     )
     if fixed is None:
         from classic_cv.search import search
@@ -169,6 +202,29 @@ def fit(
         model.report["search"] = summary
         model.report["notes"] += summary["notes"]
     return model
+
+
+def after_training(job: Job) -> float:
+    """Seconds kept for what follows the training of a network: storing it and the figures on the test part."""
+    return AFTER_TRAINING + AFTER_TRAINING_PER_IMAGE * len(job.split.test)
+
+
+def with_max_parameters(recipe: Recipe | None, limit: int) -> Recipe:
+    """A hybrid recipe whose network has at most ``limit`` parameters.
+
+    Raises:
+        ParameterError: the recipe has no network, or the limit is too small for any.
+    """
+    if recipe is None or not isinstance(recipe.head, HybridSettings):
+        name = AUTO if recipe is None else recipe.name
+        raise ParameterError(
+            f"max_parameters={limit} (--max-parameters) is for hybrid recipes, and {name} is none: leave it out, or "
+            "give --recipe hybrid"
+        )
+    if limit < LEAST_PARAMETERS:
+        raise ParameterError(f"max_parameters={limit}: expected at least {LEAST_PARAMETERS}")
+    network = msgspec.structs.replace(recipe.head.network, max_parameters=limit)
+    return msgspec.structs.replace(recipe, head=msgspec.structs.replace(recipe.head, network=network))
 
 
 def _check_limits(time_limit: float, latency_limit: float | None) -> None:
@@ -241,7 +297,10 @@ def fit_recipe(
         )
     training = training_set(job, extraction, featurizer.group_widths)
     names, _ = learned_targets(job, extraction.kept)
-    stack = fit_head(recipe.head, training, job.progress)
+    if isinstance(recipe.head, HybridSettings):
+        stack = _fit_network(job, recipe, featurizer, training)
+    else:
+        stack = fit_head(recipe.head, training, job.progress)
     # The model keeps the recipe with every choice filled in: fitted again, it gives the same model.
     recipe = msgspec.structs.replace(recipe, head=stack.settings)
     metadata = Metadata(
@@ -261,6 +320,39 @@ def fit_recipe(
     )
     model = Model(recipe, featurizer, stack.head, stack.calibrator, metadata, stack.maps, stack.mean)
     return model, extraction
+
+
+def _fit_network(job: Job, recipe: Recipe, featurizer: Featurizer, training: TrainingSet) -> FittedStack:
+    """Train the network of a hybrid recipe.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    require_torch(recipe.name)
+    from classic_cv.neural.fitting import Surroundings, fit_hybrid
+
+    assert isinstance(recipe.head, HybridSettings)
+    shape = featurizer.extractors[-1].shape_  # type: ignore[attr-defined]
+    around = Surroundings(
+        deadline=job.deadline,
+        n_learned=featurizer.n_learned,
+        features_of=lambda pixels: featurizer.transform_pixels(pixels)[:, : -int(shape.prod())],
+        log=job.log,
+        checkpoint=job.checkpoint,
+        jobs=job.jobs,
+        progress=job.progress,
+    )
+    return fit_hybrid(recipe.head, training, shape.tolist(), around)
+
+
+def require_torch(name: str) -> None:
+    """Raise MissingExtraError unless what training a network needs is installed."""
+    missing = [package for package in ("torch", "onnx", "onnxscript", "onnxruntime") if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"recipe {name} trains a network, which needs {', '.join(missing)}: pip install 'classic-cv[deep]'; "
+            "predicting with the fitted model needs only 'classic-cv[onnx]'"
+        )
 
 
 def training_features(job: Job, recipe: Recipe, featurizer: Featurizer) -> Extraction:

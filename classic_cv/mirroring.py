@@ -13,7 +13,16 @@ from classic_cv.featurizer import Featurizer
 from classic_cv.fitting import Job, training_set
 from classic_cv.heads.fitting import Effort, TrainingSet, can_cross_validate, choose, held_out_losses
 from classic_cv.heads.rbf_svm import MAX_ROWS
-from classic_cv.recipe import DummySettings, Head, RBFSVMSettings, RBFSVRSettings, Recipe
+from classic_cv.neural.settings import HybridSettings
+from classic_cv.recipe import (
+    DummySettings,
+    Head,
+    LinearSVMSettings,
+    LinearSVRSettings,
+    RBFSVMSettings,
+    RBFSVRSettings,
+    Recipe,
+)
 
 COMPARED = 2500
 """Training images that are compared on at most: on more, copies gain less and cost more."""
@@ -52,7 +61,7 @@ def choose_mirroring(job: Job, recipe: Recipe, featurizer: Featurizer) -> Mirror
     found = extract(
         job.dataset, indices, featurizer, job.jobs, job.progress, "mirrored features", with_copies=True
     )
-    summary = compare_copies(recipe.head, training_set(job, found, featurizer.group_widths))
+    summary = compare_copies(*_judged_by(recipe, training_set(job, found, featurizer.group_widths)))
     recipe = _resolved(recipe, summary["chosen"])
     if not everything:
         return Mirroring(recipe, summary, None)
@@ -60,6 +69,20 @@ def choose_mirroring(job: Job, recipe: Recipe, featurizer: Featurizer) -> Mirror
     # A copy of the originals' rows, so that those of the mirror images are freed.
     X = found.X if summary["chosen"] else found.X[:n].copy()
     return Mirroring(recipe, summary, Extraction(X, found.kept, found.problems))
+
+
+def _judged_by(recipe: Recipe, training: TrainingSet) -> tuple[Head, TrainingSet]:
+    """The head and the features that copies are judged with: for a network an SVM on the features beside it.
+
+    Whether a mirror image is still of its class is a matter of the images, and a network takes minutes to ask.
+    """
+    if not isinstance(recipe.head, HybridSettings):
+        return recipe.head, training
+    head: Head = LinearSVMSettings() if training.task == "classification" else LinearSVRSettings()
+    if len(training.widths) == 1:
+        return head, training
+    columns = sum(training.widths[:-1])
+    return head, replace(training, X=training.X[:, :columns], widths=training.widths[:-1])
 
 
 def compare_copies(settings: Head, training: TrainingSet, effort: Effort | None = None) -> dict[str, Any]:

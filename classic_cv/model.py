@@ -20,6 +20,7 @@ from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
 from classic_cv.float16 import from_float16, to_float16
 from classic_cv.heads.calibration import Calibrator
+from classic_cv.heads.hybrid import HybridNetwork
 from classic_cv.heads.stack import FittedHead, Regressor, unfitted_stack
 from classic_cv.recipe import Recipe, parse_recipe
 
@@ -114,6 +115,8 @@ class Model:
         scores = self.scores(X)
         if self.calibrator is not None:
             return self.calibrator.transform(scores)
+        if scores.ndim == 1:
+            scores = np.stack([np.zeros_like(scores), scores], axis=1)
         exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), np.float32)
 
@@ -261,6 +264,6 @@ def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
     mean = None
     if "explanation.mean" in tensors:
         [mean] = from_float16(tensors["explanation.mean"], tensors["explanation.exponent"])
-        if mean.shape[-1:] != np.shape(getattr(head, "coef_", ()))[-1:]:
+        if not isinstance(head, HybridNetwork) and mean.shape[-1:] != np.shape(getattr(head, "coef_", ()))[-1:]:
             raise ValueError("mean features of another number than the weights")
     return Model(recipe, featurizer, head, calibrator, metadata, maps, mean)

@@ -22,6 +22,7 @@ from classic_cv.estimator import from_plain, params_struct
 from classic_cv.features import EXTRACTORS
 from classic_cv.features.base import Extractor
 from classic_cv.features.resize import Sides
+from classic_cv.neural.settings import HybridSettings
 
 AUTO = "auto"
 """In place of a recipe: search for the best one."""
@@ -128,7 +129,9 @@ class DummySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
 
 Regressor = LinearSVRSettings | RBFSVRSettings
-Head = LinearSVMSettings | RBFSVMSettings | LinearSVRSettings | RBFSVRSettings | DummySettings
+Head = (
+    LinearSVMSettings | RBFSVMSettings | LinearSVRSettings | RBFSVRSettings | DummySettings | HybridSettings
+)
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -167,6 +170,10 @@ class FeatureSettings(msgspec.Struct, frozen=True):
         return {"type": self.type, **size, **self.params}
 
 
+PIXELS = FeatureSettings("pixels", {})
+"""What a network sees."""
+
+
 class Recipe(msgspec.Struct, frozen=True):
     """A validated recipe."""
 
@@ -176,6 +183,11 @@ class Recipe(msgspec.Struct, frozen=True):
     features: tuple[FeatureSettings, ...]
     head: Head
     train: TrainSettings = TrainSettings()
+
+    @property
+    def all_features(self) -> tuple[FeatureSettings, ...]:
+        """The extractors whose columns the head takes: those of ``features``, and the pixels for a network."""
+        return (*self.features, PIXELS) if isinstance(self.head, HybridSettings) else self.features
 
     def to_table(self) -> dict[str, Any]:
         """The recipe as plain tables, every default written out; ``parse_recipe`` reads it back."""
@@ -252,9 +264,36 @@ def fusion_problem(head: Head, n_extractors: int) -> str:
     return ""
 
 
+def hybrid_problem(head: Head, image: ImageSettings) -> str:
+    """What is wrong with a network's settings, the key first; empty where nothing is."""
+    if not isinstance(head, HybridSettings):
+        return ""
+    if image.mirror:
+        return (
+            "image.mirror: the mean of an image and its mirror image is no image that a network could look at: set it "
+            "to false, and train.mirror to true or auto"
+        )
+    network = head.network
+    if len(network.channels) != len(network.blocks):
+        return (
+            f"head.network.blocks: {len(network.blocks)} stages, and head.network.channels has "
+            f"{len(network.channels)}: give one number per stage in both"
+        )
+    least = 2 ** (len(network.channels) - 1)
+    if min(image.shape) < 2 * least:
+        return (
+            f"image.size: {min(image.shape)} pixels are too few for {len(network.channels)} stages, each of which but "
+            f"the first halves them: expected at least {2 * least}, or fewer stages"
+        )
+    return ""
+
+
 def feature_groups(recipe: Recipe) -> list[str]:
-    """A name for each extractor: its type, with a number where a type occurs more than once."""
-    types = [spec.type for spec in recipe.features]
+    """A name for each extractor: its type, with a number where a type occurs more than once.
+
+    The pixels that a network sees come last.
+    """
+    types = [spec.type for spec in recipe.all_features]
     return [
         kind if types.count(kind) == 1 else f"{kind} {types[: i + 1].count(kind)}"
         for i, kind in enumerate(types)
@@ -346,9 +385,9 @@ def parse_recipe(table: Mapping[str, Any], *, name: str, source: str) -> Recipe:
     except msgspec.ValidationError as error:
         raise RecipeError(f"{source}: {_readable(error)}") from None
     features = tuple(_feature(entry, index, source) for index, entry in enumerate(tables.features))
-    if not features and not isinstance(tables.head, DummySettings):
+    if not features and not isinstance(tables.head, DummySettings | HybridSettings):
         raise RecipeError(f"{source}: no [[features]] given; this head needs at least one")
-    problem = fusion_problem(tables.head, len(features))
+    problem = fusion_problem(tables.head, len(features)) or hybrid_problem(tables.head, tables.image)
     if problem:
         raise RecipeError(f"{source}: {problem}")
     return Recipe(name, tables.description, tables.image, features, tables.head, tables.train)

@@ -288,6 +288,9 @@ def choice_text(choices: Mapping[str, Any]) -> str:
     """How the head's values were chosen; empty when nothing was."""
     if not choices:
         return ""
+    if "network" in choices:
+        mirrored = f"\n{mirroring_text(choices['mirror'])}" if "mirror" in choices else ""
+        return f"\n{network_text(choices['network'])}{mirrored}"
     error = choices["cv_standard_error"]
     folds = f"{choices['n_splits']} folds of {choices['n_rows']} training images"
     if "cv_mae" in choices:
@@ -297,6 +300,55 @@ def choice_text(choices: Mapping[str, Any]) -> str:
     late = f"\n{late_fusion_text(choices['extractors'])}" if "extractors" in choices else ""
     mirrored = f"\n{mirroring_text(choices['mirror'])}" if "mirror" in choices else ""
     return f"\ncross-validation   {score} (standard error, {folds}), {_chosen(choices)}{late}{mirrored}"
+
+
+def network_text(found: Mapping[str, Any]) -> str:
+    """What a trained network is, how it was trained, and what it reached on the images held out."""
+    training = found["training"]
+    shape = f"channels {_dashed(found['channels'])}, blocks {_dashed(found['blocks'])}"
+    n_held_out = found["validation_images"]
+    if "validation_mae" in found:
+        score = f"mean absolute error {found['validation_mae']:.4g}"
+    else:
+        score = f"{found['scoring']} {percent(found['validation_score'])}"
+    where = f"{n_held_out} training images held out" if n_held_out else "its training images, too few to hold some out"
+    lines = [
+        f"network            {found['block']}, {shape}: {found['n_parameters']:,} parameters, features included",
+        f"training           {training['epochs']:.3g} epochs in {training['seconds']:.0f} s "
+        f"({training['images_per_second']:,.0f} images/s, {'bfloat16' if training['bfloat16'] else 'float32'})"
+        f"{_ended(training)}",
+        f"validation         {score} on {where}",
+        *([f"small batch        {_overfit(found['overfit_check'])}"] if "overfit_check" in found else []),
+    ]
+    return "\n".join(lines)
+
+
+def _ended(training: Mapping[str, Any]) -> str:
+    """How a training ended where that was not the plan."""
+    reasons = {
+        "interrupted": "interrupted: the best weights so far",
+        "stopped_early": "ended early, no longer better on the images held out",
+        "shortened": "shortened to keep the time limit",
+        "resumed": "gone on from a checkpoint",
+    }
+    told = [text for key, text in reasons.items() if training[key]]
+    return "".join(f"; {text}" for text in told)
+
+
+def _overfit(check: Mapping[str, Any]) -> str:
+    images, steps = check["images"], check["steps"]
+    if check["overfits"]:
+        return f"{images} images learned by heart in {steps} steps, as it should be"
+    if check["overfits"] is None:
+        return f"no time to see whether {images} images can be learned by heart"
+    return (
+        f"WARNING: {images} images could not be learned by heart in {steps} steps (loss {check['loss_at_start']:.3g} "
+        f"to {check['loss']:.3g}): the network is too small for them, or labels contradict each other"
+    )
+
+
+def _dashed(numbers: Sequence[int]) -> str:
+    return "-".join(map(str, numbers))
 
 
 def late_fusion_text(extractors: Sequence[Mapping[str, Any]]) -> str:
@@ -366,7 +418,7 @@ def show_text(summary: Mapping[str, Any]) -> str:
         "head      " + ", ".join(f"{k} = {v}" for k, v in recipe["head"].items()),
         *(
             [f"chosen    by {summary['fit']['n_splits']}-fold cross-validation: " + _chosen(summary["fit"])]
-            if summary["fit"]
+            if summary["fit"] and "network" not in summary["fit"]
             else []
         ),
         (

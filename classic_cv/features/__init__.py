@@ -15,6 +15,7 @@ from classic_cv.features.encoding.patch_dictionary import PatchDictionary
 from classic_cv.features.encoding.vlad import VLAD
 from classic_cv.features.hog import HOG
 from classic_cv.features.lbp import LBP
+from classic_cv.features.pixels import Pixels
 from classic_cv.features.properties import ImageProperties
 
 EXTRACTORS: dict[str, type[Extractor]] = {
@@ -26,6 +27,7 @@ EXTRACTORS: dict[str, type[Extractor]] = {
     "image-properties": ImageProperties,
     "lbp": LBP,
     "patch-dictionary": PatchDictionary,
+    "pixels": Pixels,
     "vlad": VLAD,
 }
 
@@ -41,4 +43,5 @@ __all__ = [
     "FisherVector",
     "ImageProperties",
     "PatchDictionary",
+    "Pixels",
 ]

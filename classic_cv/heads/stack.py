@@ -7,16 +7,18 @@ from typing import Any, Literal, TypeAlias
 from classic_cv.estimator import Estimator
 from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.dummy import Dummy
+from classic_cv.heads.hybrid import HybridNetwork, HybridRegressionNetwork
 from classic_cv.heads.kernel_map import AdditiveChi2, AdditiveMap, Hellinger, Nystroem
 from classic_cv.heads.rbf_svm import RBFSVM
 from classic_cv.heads.scaler import Scaler
 from classic_cv.heads.svm import LinearSVM
 from classic_cv.heads.svr import RBFSVR, DummyRegressor, LinearSVR
+from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import DummySettings, Head, LinearSVMSettings, LinearSVRSettings, RBFSVMSettings
 
 TaskKind = Literal["classification", "regression"]
-FittedHead: TypeAlias = LinearSVM | RBFSVM | Dummy | LinearSVR | RBFSVR | DummyRegressor
-Regressor = LinearSVR | RBFSVR | DummyRegressor
+FittedHead: TypeAlias = LinearSVM | RBFSVM | Dummy | LinearSVR | RBFSVR | DummyRegressor | HybridNetwork
+Regressor = LinearSVR | RBFSVR | DummyRegressor | HybridRegressionNetwork
 
 
 def unfitted_stack(settings: Head, task: TaskKind) -> tuple[list[Estimator], FittedHead, Calibrator | None]:
@@ -24,6 +26,9 @@ def unfitted_stack(settings: Head, task: TaskKind) -> tuple[list[Estimator], Fit
     calibrator = Calibrator() if task == "classification" else None
     if isinstance(settings, DummySettings):
         return [], (Dummy() if task == "classification" else DummyRegressor()), None
+    if isinstance(settings, HybridSettings):
+        # Its scores are calibrated already: that is a part of its last layer.
+        return [], (HybridNetwork() if task == "classification" else HybridRegressionNetwork()), None
     maps: list[Estimator] = list(additive_maps(settings.kernel_map))
     if isinstance(settings, LinearSVMSettings):
         if "rbf" in settings.kernel_map:

@@ -1,0 +1,1 @@
+"""Training of small convolutional networks: needs the ``deep`` extra, predicting does not."""
