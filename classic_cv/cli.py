@@ -139,12 +139,30 @@ def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
     type=Duration("s"),
     default="5m",
     show_default=True,
-    help="How long auto may take, from reading to the figures.",
+    help="How long auto, or training a network, may take, from reading to the figures.",
 )
 @click.option(
     "--latency-limit",
     type=Duration("ms"),
     help="Only models whose p95, encoded bytes to answer on one thread, keeps it.",
+)
+@click.option(
+    "--max-parameters",
+    type=click.IntRange(100),
+    metavar="N",
+    help="Of a hybrid recipe: the best width and depth with at most N parameters.",
+)
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="Write the course of a network's training: loss, accuracy, learning rate, gradient norm.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the state of a network's training there, and go on from it where it is.",
 )
 @report_option
 @target_option
@@ -181,6 +199,9 @@ def fit(
     out: Path,
     time_limit: float,
     latency_limit: float | None,
+    max_parameters: int | None,
+    log: Path | None,
+    checkpoint: Path | None,
     report_file: Path | None,
     target: str | None,
     task: TaskName,
@@ -195,6 +216,9 @@ def fit(
 
     DATA is a folder per class; train/ [val/] test/ of such folders; a CSV or TSV manifest with a column path
     or file; or an npz file in MedMNIST's form. Without a test part one is split off.
+
+    While a network is trained, Ctrl-C ends the training and goes on with the best weights so far; a second one ends
+    everything.
     """
     from classic_cv.artifact import check_writable
     from classic_cv.fitting import fit as fit_model
@@ -217,6 +241,9 @@ def fit(
             max_bad=max_bad,
             time_limit=time_limit,
             latency_limit=latency_limit,
+            max_parameters=max_parameters,
+            log=log,
+            checkpoint=checkpoint,
             insight=report_file is not None,
             progress=show.progress,
             on_entry=show.entry,

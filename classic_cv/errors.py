@@ -45,7 +45,7 @@ class ArtifactError(ClassicCVError):
 
 
 class ExplanationError(ClassicCVError):
-    """A model's scores are not sums over parts of an image, or it has no such class."""
+    """A model's scores cannot be shared out over the parts of an image, or it has no such class."""
 
 
 class LatencyError(ClassicCVError):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from classic_cv._latency import Encoded, fresh_latency, settled
 from classic_cv.artifact import Metadata, check_writable
+from classic_cv.candidates import typical_side
 from classic_cv.dataset import Dataset, Split, check_fittable, load_dataset, make_split
 from classic_cv.errors import (
     ArtifactError,
@@ -40,7 +41,7 @@ from classic_cv.heads.rbf_svm import MAX_ROWS
 from classic_cv.images import Picture, to_picture
 from classic_cv.model import Model
 from classic_cv.neural.settings import HybridSettings
-from classic_cv.recipe import AUTO, LinearSVRSettings, RBFSVMSettings, RBFSVRSettings, Recipe, load_recipe
+from classic_cv.recipe import AUTO, AUTO_SIDE, LinearSVRSettings, RBFSVMSettings, RBFSVRSettings, Recipe, load_recipe
 from classic_cv.subset import nested_order
 from classic_cv.task import Task, TaskName, make_task, strata_of
 
@@ -52,6 +53,17 @@ MAX_BAD = 0.1
 
 AFTER_TRAINING, AFTER_TRAINING_PER_IMAGE = 8.0, 0.001
 """Seconds kept after a network's training, and per test image."""
+
+NETWORK_SIDES = (32, 48, 64, 96, 128)
+"""Sides in pixels that a recipe of automatic size is tried at; the first is the smallest."""
+
+TRAINED_PER_SECOND = 2500
+"""Images of 32 pixels that two cores train a network of 50,000 parameters on, per second: for the choice of a size."""
+
+ENOUGH_EPOCHS = 25
+
+MOST_PIXEL_BYTES = 3e9
+"""That the pixels which networks are trained on may take while they are read."""
 
 LEAST_PARAMETERS = 100
 """A limit on parameters below that is a mistake."""
@@ -181,6 +193,8 @@ def fit(
         log=None if log is None else Path(log),
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
+    if fixed is not None and fixed.image.size == "auto":
+        fixed = suitably_sized(fixed, job, time_limit)
     if fixed is None:
         from classic_cv.search import search
 
@@ -202,6 +216,27 @@ def fit(
         model.report["search"] = summary
         model.report["notes"] += summary["notes"]
     return model
+
+
+def suitably_sized(recipe: Recipe, job: Job, time_limit: float) -> Recipe:
+    """A recipe whose size is open at the largest size that its images have and the time allows.
+
+    More pixels are worth more than more passes over the images, as long as there are ``ENOUGH_EPOCHS``.
+    """
+    side = typical_side(job.dataset, job.train.tolist())
+    n = len(job.training_indices(recipe))
+
+    def epochs(size: int) -> float:
+        pixels = (size / AUTO_SIDE) * (size / AUTO_SIDE)
+        return time_limit * TRAINED_PER_SECOND / (pixels * n)
+
+    def fits(size: int) -> bool:
+        # Pixels are columns of float32, and a mirror image has a row of its own.
+        return size <= 1.1 * side and epochs(size) >= ENOUGH_EPOCHS and 24 * size**2 * n <= MOST_PIXEL_BYTES
+
+    fitting = [size for size in NETWORK_SIDES if fits(size)]
+    found = recipe.resized(max(fitting, default=NETWORK_SIDES[0]))
+    return msgspec.structs.replace(found, name=recipe.name)
 
 
 def after_training(job: Job) -> float:
@@ -605,15 +640,19 @@ def _report(
     model: Model, job: Job, extraction: Extraction, fit_seconds: float, insight: bool
 ) -> dict[str, Any]:
     """Everything that ``fit`` tells: the data, the choices, the figures on the test part."""
-    from classic_cv.insight import Refits, worst_mistakes
+    from classic_cv.insight import Refits, ablation, worst_mistakes
 
     dataset, split = job.dataset, job.split
     evaluation, undecodable = None, extraction.problems
+    groups: dict[str, Any] = {}
     if len(split.test):
         measured = measure(model, dataset, job.task, split.test, job.jobs, job.progress)
         evaluation, undecodable = measured.figures, [*undecodable, *measured.problems]
         if insight:
             model.mistakes = worst_mistakes(model, dataset, job.task, measured.kept, measured.outputs)
+            if isinstance(model.recipe.head, HybridSettings):
+                # Fitting it again without a group takes minutes each: the fitted one shows what it loses.
+                groups = ablation(model, measured.X, measured.y)
     refits = Refits(job, model.recipe)
     return {
         "data": dataset.name,
@@ -639,6 +678,7 @@ def _report(
             *split.notes,
             *_class_notes(model, job),
         ],
+        **({"groups": groups} if groups else {}),
         **(_refitted(refits) if insight and refits.possible() else {}),
     }
 

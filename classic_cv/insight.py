@@ -29,6 +29,7 @@ from classic_cv.heads.late_fusion import without_extractor
 from classic_cv.html_report import Mistake
 from classic_cv.images import to_picture
 from classic_cv.model import Model
+from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import DummySettings, Head, Recipe, feature_groups
 from classic_cv.shadow import shadow_of
 from classic_cv.stats import mean_interval
@@ -168,9 +169,9 @@ class Refits:
         self.images = np.sort(job.order()[:IMAGES])
 
     def possible(self) -> bool:
-        """Whether there is something to hold out, and something to leave out."""
+        """Whether there is something to hold out, something to leave out, and a head that is fitted in seconds."""
         groups = fold_groups(self.job.split, self.images)
-        return not isinstance(self.recipe.head, DummySettings) and can_cross_validate(
+        return not isinstance(self.recipe.head, DummySettings | HybridSettings) and can_cross_validate(
             self.job.task.y[self.images], groups, self.job.task.kind
         )
 

@@ -51,8 +51,9 @@ class Model:
         task: ``classification`` or ``regression``.
         class_names: names of the classes, in the order of scores and probabilities; empty for a regression.
         metadata: seed, split fingerprint, choices made while fitting, versions.
-        mean: float32 (n_mapped,), the mean training features as a linear head sees them, which explanations are
-            relative to; None for other heads and in files of older versions.
+        mean: float32, what explanations are relative to: of a linear head (n_mapped,), the mean training features as
+            it sees them; of a hybrid head (n_features + planes,), the mean features and the mean color. None for
+            other heads and in files of older versions.
         report: figures that ``fit`` measured; None for a loaded model.
         mistakes: the worst mistakes on the test part, where ``fit`` was asked for insight.
     """
@@ -168,7 +169,8 @@ class Model:
             class_name: whose score; None for a model that estimates a number.
 
         Raises:
-            ExplanationError: the head is not linear, so its scores are no such sums; or there is no such class.
+            ExplanationError: the head couples all columns (an RBF kernel), so its scores are no such sums; or there
+                is no such class.
             ImageError: the image cannot be used.
         """
         from classic_cv.explanation import explain
@@ -251,6 +253,14 @@ def load(path: str | Path) -> Model:
     return model
 
 
+def _n_explained(head: FittedHead) -> int:
+    """How many numbers the mean of the training images has that explanations are relative to."""
+    if isinstance(head, HybridNetwork):
+        return head.n_features_ + int(head.shape_[0])
+    coef = np.atleast_1d(getattr(head, "coef_", ()))
+    return int(coef.shape[-1])
+
+
 def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
     recipe = parse_recipe(metadata.recipe, name=metadata.recipe_name, source="recipe")
     featurizer = Featurizer.of(recipe)
@@ -264,6 +274,6 @@ def _build(metadata: Metadata, tensors: dict[str, NDArray[Any]]) -> Model:
     mean = None
     if "explanation.mean" in tensors:
         [mean] = from_float16(tensors["explanation.mean"], tensors["explanation.exponent"])
-        if not isinstance(head, HybridNetwork) and mean.shape[-1:] != np.shape(getattr(head, "coef_", ()))[-1:]:
+        if len(mean) != _n_explained(head):
             raise ValueError("mean features of another number than the weights")
     return Model(recipe, featurizer, head, calibrator, metadata, maps, mean)

@@ -36,20 +36,27 @@ Precision = Literal["float16", "float32"]
 Positive = Annotated[float, Meta(gt=0)]
 
 
+AUTO_SIDE = 32
+"""Pixels of both sides that a recipe of automatic size is made for."""
+
+
 class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an image is prepared: ``size`` in pixels (one side, or height and width) and the color handling.
 
-    ``auto`` looks at the training images and works in gray when all of them are gray. ``mirror`` averages the
+    ``size`` may be ``auto``: the recipe is made for 32 pixels, and resized to what suits the images and the time.
+    The color handling ``auto`` looks at the training images and works in gray when all of them are gray. ``mirror`` averages the
     features of the image and of its left-right mirror image, which then cannot be told apart; it takes twice the time.
     """
 
-    size: Sides = 128
+    size: Literal["auto"] | Sides = 128
     color: Literal["auto", "rgb", "gray"] = "auto"
     mirror: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """(height, width) in pixels; those that it is made for where the size is still open."""
+        if isinstance(self.size, str):
+            return AUTO_SIDE, AUTO_SIDE
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
 
 
@@ -218,7 +225,7 @@ class Recipe(msgspec.Struct, frozen=True):
         becomes smaller than the extractors can use, and two that fall together become one.
         """
         factor = size / max(self.image.shape)
-        if factor == 1 and self.image.shape == (size, size):
+        if factor == 1 and self.image.size in (size, (size, size)):
             return self
         return msgspec.structs.replace(
             self,
