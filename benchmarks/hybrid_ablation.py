@@ -5,7 +5,7 @@
 
 Every row is a `classic-cv fit` in a process of its own, on the same split, with the same `--time-limit`; a row whose
 part costs time (a teacher, a second pass) gets fewer epochs for it. Differences to the recipe as it is are paired,
-image by image, with a 95 % interval. CPU seconds are user and system time of the whole process. The table is of the test
+image by image, with a 95 % interval. CPU seconds are user and system time of the process. The table is of the test
 part of the data that is given: to choose by it, give data whose test part is a part of the training images.
 """
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         ExplanationError,
         ImageError,
         LatencyError,
+        MissingExtraError,
         NotFittedError,
         ParameterError,
         RecipeError,
+        TrainingError,
     )
     from classic_cv.evaluation import evaluate
     from classic_cv.explanation import Explanation
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         FisherVector,
         ImageProperties,
         PatchDictionary,
+        Pixels,
     )
     from classic_cv.features.local import DenseLBP, DenseSIFT, KeypointSIFT, LocalColor, Patches
     from classic_cv.features.resize import Resize
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from classic_cv.heads.rbf_svm import RBFSVM
     from classic_cv.heads.svm import LinearSVM
     from classic_cv.heads.svr import RBFSVR, LinearSVR
+    from classic_cv.hybrid import HybridClassifier, HybridRegressor
     from classic_cv.images import Picture, decode, read_image
     from classic_cv.model import Model, load
     from classic_cv.recipe import Recipe, load_recipe
@@ -61,9 +65,11 @@ _HOMES = {
         "ExplanationError",
         "ImageError",
         "LatencyError",
+        "MissingExtraError",
         "NotFittedError",
         "ParameterError",
         "RecipeError",
+        "TrainingError",
     ),
     "classic_cv.evaluation": ("evaluate",),
     "classic_cv.explanation": ("Explanation",),
@@ -77,6 +83,7 @@ _HOMES = {
         "FisherVector",
         "ImageProperties",
         "PatchDictionary",
+        "Pixels",
     ),
     "classic_cv.features.local": ("DenseLBP", "DenseSIFT", "KeypointSIFT", "LocalColor", "Patches"),
     "classic_cv.features.resize": ("Resize",),
@@ -85,6 +92,7 @@ _HOMES = {
     "classic_cv.heads.rbf_svm": ("RBFSVM",),
     "classic_cv.heads.svm": ("LinearSVM",),
     "classic_cv.heads.svr": ("RBFSVR", "LinearSVR"),
+    "classic_cv.hybrid": ("HybridClassifier", "HybridRegressor"),
     "classic_cv.images": ("Picture", "decode", "read_image"),
     "classic_cv.model": ("Model", "load"),
     "classic_cv.recipe": ("Recipe", "load_recipe"),
@@ -109,6 +117,8 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "ExplanationError",
     "FisherVector",
     "HOG",
+    "HybridClassifier",
+    "HybridRegressor",
     "ImageError",
     "ImageProperties",
     "KeypointSIFT",
@@ -117,18 +127,21 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "LinearSVM",
     "LinearSVR",
     "LocalColor",
+    "MissingExtraError",
     "Model",
     "NotFittedError",
     "ParameterError",
     "PatchDictionary",
     "Patches",
     "Picture",
+    "Pixels",
     "RBFSVM",
     "RBFSVR",
     "Recipe",
     "RecipeError",
     "Resize",
     "Split",
+    "TrainingError",
     "VLAD",
     "decode",
     "load_dataset",

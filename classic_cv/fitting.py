@@ -41,7 +41,15 @@ from classic_cv.heads.rbf_svm import MAX_ROWS
 from classic_cv.images import Picture, to_picture
 from classic_cv.model import Model
 from classic_cv.neural.settings import HybridSettings
-from classic_cv.recipe import AUTO, AUTO_SIDE, LinearSVRSettings, RBFSVMSettings, RBFSVRSettings, Recipe, load_recipe
+from classic_cv.recipe import (
+    AUTO,
+    AUTO_SIDE,
+    LinearSVRSettings,
+    RBFSVMSettings,
+    RBFSVRSettings,
+    Recipe,
+    load_recipe,
+)
 from classic_cv.subset import nested_order
 from classic_cv.task import Task, TaskName, make_task, strata_of
 
@@ -363,8 +371,9 @@ def _fit_network(job: Job, recipe: Recipe, featurizer: Featurizer, training: Tra
     Raises:
         MissingExtraError: torch is not installed.
     """
-    require_torch(recipe.name)
-    from classic_cv.neural.fitting import Surroundings, fit_hybrid
+    require_torch(f"recipe {recipe.name}")
+    from classic_cv.neural.course import Surroundings
+    from classic_cv.neural.fitting import fit_hybrid
 
     assert isinstance(recipe.head, HybridSettings)
     shape = featurizer.extractors[-1].shape_  # type: ignore[attr-defined]
@@ -382,10 +391,12 @@ def _fit_network(job: Job, recipe: Recipe, featurizer: Featurizer, training: Tra
 
 def require_torch(name: str) -> None:
     """Raise MissingExtraError unless what training a network needs is installed."""
-    missing = [package for package in ("torch", "onnx", "onnxscript", "onnxruntime") if find_spec(package) is None]
+    missing = [
+        package for package in ("torch", "onnx", "onnxscript", "onnxruntime") if find_spec(package) is None
+    ]
     if missing:
         raise MissingExtraError(
-            f"recipe {name} trains a network, which needs {', '.join(missing)}: pip install 'classic-cv[deep]'; "
+            f"{name} trains a network, which needs {', '.join(missing)}: pip install 'classic-cv[deep]'; "
             "predicting with the fitted model needs only 'classic-cv[onnx]'"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 import numpy as np
@@ -41,7 +41,7 @@ OWN = {
 class _Hybrid(Estimator):
     """What both estimators share: parameters, features, training."""
 
-    learned = ("featurizer_", "network_", "settings_", "summary_")
+    learned: ClassVar[tuple[str, ...]] = ("featurizer_", "network_", "settings_", "summary_")
     featurizer_: Featurizer
     network_: HybridNetwork
     settings_: HybridSettings
@@ -120,7 +120,8 @@ class _Hybrid(Estimator):
         import torch
 
         from classic_cv.heads.fitting import TrainingSet
-        from classic_cv.neural.fitting import Surroundings, fit_hybrid
+        from classic_cv.neural.course import Surroundings
+        from classic_cv.neural.fitting import fit_hybrid
 
         featurizer = self._fitted_featurizer(X)
         rows = _rows(X, featurizer, self.n_jobs, copies=bool(self.mirror))
@@ -156,7 +157,7 @@ class _Hybrid(Estimator):
         return featurizer.fit([featurizer.prepare(X[index], f"image {index}") for index in sample.tolist()])
 
     def _warn_of_missing_epochs(self) -> None:
-        done = self.settings_.optimization.epochs
+        done = round(self.summary_["training"]["epochs"])
         if self.epochs != "auto" and self.summary_["training"]["shortened"] and done < self.epochs:
             warnings.warn(
                 f"{type(self).__name__}(epochs={self.epochs}) took only {done} epochs, since time_limit="
@@ -167,8 +168,7 @@ class _Hybrid(Estimator):
 
     def _scores(self, X: Images) -> NDArray[np.float32]:
         self.check_fitted()
-        check_images(X)
-        return self.network_.decision_function(_rows(X, self.featurizer_, self.n_jobs))
+        return self.network_.decision_function(_rows(_checked(X), self.featurizer_, self.n_jobs))
 
     def _tags(self, **kind: Any) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags
@@ -217,7 +217,7 @@ class HybridClassifier(_Hybrid):
     the choices filled in; ``summary_``, what was chosen and measured, as plain data.
     """
 
-    learned = (*_Hybrid.learned, "classes_")
+    learned: ClassVar[tuple[str, ...]] = (*_Hybrid.learned, "classes_")
     classes_: NDArray[Any]
 
     def fit(self, X: Images, y: ArrayLike) -> Self:
@@ -237,7 +237,7 @@ class HybridClassifier(_Hybrid):
         """
         started = time.perf_counter()
         self.check_params()
-        check_images(X)
+        X = _checked(X)
         classes, codes = check_labels(y, len(X))
         self._fit(X, codes, "classification", started)
         self.classes_ = classes
@@ -289,7 +289,7 @@ class HybridRegressor(_Hybrid):
 
         started = time.perf_counter()
         self.check_params()
-        check_images(X)
+        X = _checked(X)
         self._fit(X, check_targets(y, len(X)), "regression", started)
         return self
 
@@ -312,6 +312,11 @@ class HybridRegressor(_Hybrid):
         from sklearn.utils import RegressorTags
 
         return self._tags(estimator_type="regressor", regressor_tags=RegressorTags())
+
+
+def _checked(X: Images) -> Images:
+    """X as ``check_images`` wants it; an array of arrays, which images of different sizes make, as a list."""
+    return check_images(list(X) if isinstance(X, np.ndarray) and X.dtype == object else X)
 
 
 class _Arrays:
@@ -338,7 +343,7 @@ def _rows(X: Images, featurizer: Featurizer, jobs: int, copies: bool = False) ->
 
 
 def _probabilities(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax of scores (n, n_classes), or the logistic function of (n,) and its complement: float32, (n, n_classes)."""
+    """Softmax of scores (n, n_classes); of (n,) the logistic function and what it leaves: float32 (n, n_classes)."""
     columns = scores.astype(np.float64)
     if columns.ndim == 1:
         columns = np.stack([np.zeros_like(columns), columns], axis=1)

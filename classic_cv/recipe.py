@@ -44,8 +44,9 @@ class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an image is prepared: ``size`` in pixels (one side, or height and width) and the color handling.
 
     ``size`` may be ``auto``: the recipe is made for 32 pixels, and resized to what suits the images and the time.
-    The color handling ``auto`` looks at the training images and works in gray when all of them are gray. ``mirror`` averages the
-    features of the image and of its left-right mirror image, which then cannot be told apart; it takes twice the time.
+    The color handling ``auto`` looks at the training images and works in gray when all of them are gray. ``mirror``
+    averages the features of the image and of its left-right mirror image, which then cannot be told apart; it takes
+    twice the time.
     """
 
     size: Literal["auto"] | Sides = 128

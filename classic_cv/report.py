@@ -311,7 +311,11 @@ def network_text(found: Mapping[str, Any]) -> str:
         score = f"mean absolute error {found['validation_mae']:.4g}"
     else:
         score = f"{found['scoring']} {percent(found['validation_score'])}"
-    where = f"{n_held_out} training images held out" if n_held_out else "its training images, too few to hold some out"
+    where = (
+        f"{n_held_out} training images held out"
+        if n_held_out
+        else "its training images, too few to hold some out"
+    )
     lines = [
         f"network            {found['block']}, {shape}: {found['n_parameters']:,} parameters, features included",
         f"training           {training['epochs']:.3g} epochs in {training['seconds']:.0f} s "
@@ -319,8 +323,39 @@ def network_text(found: Mapping[str, Any]) -> str:
         f"{_ended(training)}",
         f"validation         {score} on {where}",
         *([f"small batch        {_overfit(found['overfit_check'])}"] if "overfit_check" in found else []),
+        *([_tuned(found["tuning"])] if "tuning" in found else []),
+        *([_taught(found["teacher"])] if "teacher" in found else []),
+        *[_compressed(entry, "validation_mae" in found) for entry in found["compression"]],
     ]
     return "\n".join(lines)
+
+
+def _tuned(found: Mapping[str, Any]) -> str:
+    """What a search for the training's values brought."""
+    tried = f"{len(found['trials'])} trials ({found['sampler']}, {found['pruned']} given up early)"
+    spent = f"{found['seconds']:.0f} s, {found['cpu_seconds']:.0f} CPU seconds"
+    if found["best_value"] is None:
+        return f"tuning             {tried}, {spent}; nothing changed{': ' if found['note'] else ''}{found['note']}"
+    errors = (
+        f"error {found['default_value']:.4g} as it was, {found['best_value']:.4g} at best in short trainings"
+    )
+    return f"tuning             {tried}, {spent}; {errors}"
+
+
+def _taught(entry: Mapping[str, Any]) -> str:
+    reached = f", {percent(entry['validation_score'])} itself" if "validation_score" in entry else ""
+    return f"distilled from     {entry['name']}{reached}"
+
+
+def _compressed(entry: Mapping[str, Any], is_error: bool) -> str:
+    """A change of the network, before and after."""
+    if is_error:
+        scores = f"mean absolute error {1 - entry['score_before']:.4g} to {1 - entry['score_after']:.4g}"
+    else:
+        scores = f"{percent(entry['score_before'])} to {percent(entry['score_after'])}"
+    size = f"{entry['bytes_before']:,} to {entry['bytes_after']:,} bytes"
+    times = f"{entry['ms_before']:.3f} to {entry['ms_after']:.3f} ms"
+    return f"{entry['name']:<19}{scores}, {size}, {times}: {'kept' if entry['kept'] else 'not kept'}"
 
 
 def _ended(training: Mapping[str, Any]) -> str:

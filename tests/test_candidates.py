@@ -23,6 +23,7 @@ from classic_cv.candidates import (
     typical_side,
 )
 from classic_cv.dataset import load_dataset
+from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import (
     FLOORS,
     DummySettings,
@@ -91,6 +92,9 @@ def test_every_recipe_of_the_shelf_is_tried_at_its_own_size() -> None:
     found = {msgspec.json.encode([recipe.image, recipe.features]) for recipe in recipes}
     for name in set(shelf()) - set(FLOORS):
         own = load_recipe(name)
+        if isinstance(own.head, HybridSettings):  # they are trained, not tried
+            assert name not in {recipe.name for recipe in recipes}
+            continue
         assert msgspec.json.encode([own.image, own.features]) in found
 
 

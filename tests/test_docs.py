@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from classic_cv.cli import cli, main
+from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import parse_recipe, shelf
 
 ROOT = Path(__file__).parents[1]
@@ -49,11 +50,14 @@ def test_readme_python_runs(tmp_path: Path, digits: Path, monkeypatch: pytest.Mo
 
 
 def test_readme_recipes_are_valid() -> None:
-    whole, part = (tomllib.loads(block) for block in blocks(README, "toml"))
+    whole, part, hybrid = (tomllib.loads(block) for block in blocks(README, "toml"))
     recipe = parse_recipe(whole, name="mine", source="README.md")
     assert [feature.type for feature in recipe.features] == ["hog", "color-histogram"]
     recipe = parse_recipe({**whole, **part}, name="mine", source="README.md")
     assert [(feature.type, feature.image_size) for feature in recipe.features] == [("fisher-vector", 192)]
+    recipe = parse_recipe(hybrid, name="mine", source="README.md")
+    assert isinstance(recipe.head, HybridSettings)
+    assert (recipe.head.network.max_parameters, recipe.head.compression.quantize) == (20000, "int8")
 
 
 def test_readme_help_is_what_the_program_prints() -> None:

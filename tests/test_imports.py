@@ -55,7 +55,7 @@ fit load evaluate ArtifactError BagOfVisualWords Calibrator ClassicCVError Color
 DenseSIFT DoGHistogram FisherVector KeypointSIFT LocalColor PatchDictionary Patches VLAD
 Explanation ExplanationError HOG ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model
 NotFittedError ParameterError Picture RBFSVM RBFSVR Recipe RecipeError Resize Split decode load_dataset
-load_recipe make_split read_image
+load_recipe make_split read_image HybridClassifier HybridRegressor MissingExtraError Pixels TrainingError
 """.split()
 
 

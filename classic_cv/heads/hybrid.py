@@ -68,21 +68,36 @@ class HybridNetwork(Estimator):
                 f"the network has inputs {list(summary.inputs)} and outputs {list(summary.outputs)}, expected "
                 f"{expected} and {[SCORES]}: it was not made by classic-cv; fit the model again"
             )
-        self._session = make_session(self.network_.tobytes())
+        session = make_session(self.network_.tobytes())
+        shapes = [value.shape[1:] for value in session.get_inputs()]
+        wanted = [self.shape_.tolist(), [self.n_features_]][: len(expected)]
+        if shapes != wanted:
+            raise ArtifactError(
+                f"the network's inputs have the shapes {shapes} per image, expected {wanted}: the model file was "
+                "changed; fit the model again"
+            )
+        self._session = session
         return self
 
     def summary(self) -> OnnxSummary:
         """What the network consists of.
 
         Raises:
+            NotFittedError: before it has a network.
             ArtifactError: it is not a whole ONNX file, or not a safe one.
         """
+        self.check_fitted()
         return inspect(self.network_.tobytes())
 
     @property
     def n_parameters(self) -> int:
         """Numbers that the stored network has learned."""
         return count_parameters(self.summary())
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether the network computes in 8 bits."""
+        return "DequantizeLinear" in self.summary().operators
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float32]:
         """Scores: float32 (n, n_classes), or (n,) where there is one.

@@ -182,10 +182,7 @@ def block_shapes(settings: NetworkSettings) -> Iterator[tuple[int, int, bool]]:
 
 def n_channels_out(settings: NetworkSettings) -> int:
     """Channels of the last block, or of the first convolution where there is none."""
-    n_out = settings.channels[0]
-    for _, n_out, _ in block_shapes(settings):
-        pass
-    return n_out
+    return [settings.channels[0], *(n_out for _, n_out, _ in block_shapes(settings))][-1]
 
 
 def n_parameters(settings: NetworkSettings, n_planes: int, n_features: int, n_outputs: int) -> int:
@@ -214,6 +211,9 @@ def _block_parameters(block: str, n_in: int, n_out: int, halve: bool) -> int:
 
 STEP = 4
 """Channels come in multiples of this many: vector units take 8 or 16 numbers at a time."""
+
+MOST_CHANNELS = 4096
+"""What settings allow."""
 
 DEEPER = 2
 """So many blocks per stage more than given are tried at most."""
@@ -260,7 +260,7 @@ def _widest(
     """The settings with channels multiplied by the largest factor that fits, and this factor."""
     found = None
     largest = max(settings.channels)
-    for wanted in range(STEP, 64 * largest, STEP):
+    for wanted in range(STEP, MOST_CHANNELS + 1, STEP):
         factor = wanted / largest
         channels = tuple(max(STEP, STEP * round(c * factor / STEP)) for c in settings.channels)
         candidate = msgspec.structs.replace(settings, channels=channels)
@@ -276,7 +276,7 @@ def _filled(settings: NetworkSettings, size: Callable[[NetworkSettings], int], l
     for stage in reversed(range(len(channels))):
         widened = [*channels[:stage], channels[stage] + STEP, *channels[stage + 1 :]]
         candidate = msgspec.structs.replace(settings, channels=tuple(widened))
-        if size(candidate) <= limit:
+        if widened[stage] <= MOST_CHANNELS and size(candidate) <= limit:
             settings, channels = candidate, widened
     return settings
 
@@ -300,10 +300,7 @@ def whiten(network: Network, pixels: Tensor, generator: torch.Generator) -> None
         pixels: (n, planes, h, w), 0 to 255, of training images.
         generator: draws what is left when there are more channels than components.
     """
-    x = (pixels.float() - network.mean[:, None, None]) / network.scale[:, None, None]
-    patches = F.unfold(x, 3, stride=2).transpose(1, 2).reshape(-1, x.shape[1] * 9).double()
-    patches = patches - patches.mean(dim=0)
-    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    values, vectors = torch.linalg.eigh(_patch_covariance(network, pixels))
     components = (vectors / torch.sqrt(values + 1e-2 * values.max())).T.flip(0).float()
     filters = torch.stack([components, -components], dim=1).reshape(-1, components.shape[1])
     weight = network.first.conv.weight
@@ -311,6 +308,20 @@ def whiten(network: Network, pixels: Tensor, generator: torch.Generator) -> None
     with torch.no_grad():
         nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
         weight[:n] = filters[:n].reshape(n, *weight.shape[1:]).to(weight)
+
+
+def _patch_covariance(network: Network, pixels: Tensor, at_a_time: int = 50) -> Tensor:
+    """Covariance of the 3x3 patches that the first convolution sees: float64 (9 * planes, 9 * planes)."""
+    n_columns = 9 * pixels.shape[1]
+    n, sums = 0, torch.zeros(n_columns, dtype=torch.float64)
+    products = torch.zeros(n_columns, n_columns, dtype=torch.float64)
+    # A few images at a time: patches in 64 bits take 40 times the memory of the pixels.
+    for start in range(0, len(pixels), at_a_time):
+        some = pixels[start : start + at_a_time]
+        x = (some.float() - network.mean[:, None, None]) / network.scale[:, None, None]
+        patches = F.unfold(x, 3, stride=2).transpose(1, 2).reshape(-1, n_columns).double()
+        n, sums, products = n + len(patches), sums + patches.sum(dim=0), products + patches.T @ patches
+    return products / n - torch.outer(sums / n, sums / n)
 
 
 def fold_norms(network: nn.Module) -> None:

@@ -151,8 +151,11 @@ def stripped(model: object) -> bytes:
     for node in clean.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
+        for attribute in node.attribute:
+            attribute.doc_string = ""
     for value in [*clean.graph.input, *clean.graph.output]:
         del value.metadata_props[:]
+        value.doc_string = ""
     for tensor in clean.graph.initializer:
         del tensor.metadata_props[:]
         tensor.doc_string = ""

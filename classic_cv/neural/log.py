@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+import numpy as np
+
 from classic_cv.errors import ArtifactError
 
 
@@ -45,7 +47,13 @@ class JsonLines:
 
 
 def _finite(value: Any) -> Any:
-    """Floats rounded to six digits; None for NaN and infinity."""
+    """Floats rounded to six digits; None for NaN and infinity; NumPy's numbers as Python's; inside of lists too."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
     if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if abs(value) < float("inf") else None

@@ -59,8 +59,8 @@ class Objective:
         if self.task == "regression":
             return self.loss(scores, teacher[:, 0])
         if scores.shape[1] == 1:
-            target = torch.sigmoid(teacher / temperature)
-            return temperature**2 * F.binary_cross_entropy_with_logits(scores / temperature, target)
+            # Two classes as a softmax of two scores, so that both cases are the same divergence.
+            scores, teacher = F.pad(scores, (1, 0)), F.pad(teacher, (1, 0))
         goal = F.log_softmax(teacher / temperature, dim=1)
         own = F.log_softmax(scores / temperature, dim=1)
         return temperature**2 * F.kl_div(own, goal, reduction="batchmean", log_target=True)

@@ -65,17 +65,19 @@ def sharpness_aware_gradient(
         radius: how far the worst point is, along the gradient.
         norm: of the gradient.
     """
-    moved = [(p, p.grad * (radius / (norm + 1e-12))) for p in network.parameters() if p.grad is not None]
+    # Kept, not computed back: a sum less its summand is not the number it was.
+    kept = [(p, p.detach().clone()) for p in network.parameters() if p.grad is not None]
     with torch.no_grad():
-        for weight, step in moved:
-            weight.add_(step)
+        for weight, _ in kept:
+            assert weight.grad is not None
+            weight.add_(weight.grad, alpha=radius / (norm + 1e-12))
     network.zero_grad()
     # The running statistics are those of the weights themselves.
     with _frozen_statistics(network):
         loss_of().backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        for weight, step in moved:
-            weight.sub_(step)
+        for weight, value in kept:
+            weight.copy_(value)
 
 
 class _frozen_statistics:
@@ -85,13 +87,12 @@ class _frozen_statistics:
         self.norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
 
     def __enter__(self) -> None:
-        self.momenta = [norm.momentum for norm in self.norms]
         for norm in self.norms:
-            norm.momentum = 0.0
+            norm.track_running_stats = False
 
     def __exit__(self, *_: object) -> None:
-        for norm, momentum in zip(self.norms, self.momenta, strict=True):
-            norm.momentum = momentum
+        for norm in self.norms:
+            norm.track_running_stats = True
 
 
 Averaged = TypeVar("Averaged", bound=nn.Module)

@@ -12,7 +12,7 @@ LEAST = 0.01
 """Of the peak, at the very beginning."""
 
 CYCLES = (0.25, 0.35, 0.4)
-"""Shares of the training of the three cycles of ``restarts``; the first begins with a short rise."""
+"""Shares of the training of the three cycles of ``restarts``; the first contains the short rise before it."""
 
 RESTART_WARM_UP = 0.05
 
@@ -29,14 +29,18 @@ def one_cycle(progress: float) -> float:
 
 
 def restarts(progress: float) -> float:
-    """Three half cosines from the peak to zero, each longer than the one before (SGDR, arXiv:1608.03983)."""
+    """Three half cosines from the peak to zero, each longer than the one before (SGDR, arXiv:1608.03983).
+
+    A short rise to the first peak comes before the first; ``progress`` as in ``one_cycle``.
+    """
     if progress < RESTART_WARM_UP:
         return LEAST + (1 - LEAST) * progress / RESTART_WARM_UP
-    start = 0.0
+    start, end = RESTART_WARM_UP, 0.0
     for length in CYCLES:
-        if progress < start + length:
-            return 0.5 * (1 + math.cos(math.pi * (progress - start) / length))
-        start += length
+        end += length
+        if progress < end:
+            return 0.5 * (1 + math.cos(math.pi * (progress - start) / (end - start)))
+        start = end
     return 0.0
 
 

@@ -30,9 +30,9 @@ class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     included.
     """
 
-    block: Literal["plain", "residual", "dense", "separable"] = "residual"
-    channels: Annotated[tuple[Channels, ...], Meta(min_length=1, max_length=6)] = (16, 32, 64)
-    blocks: Annotated[tuple[Blocks, ...], Meta(min_length=1, max_length=6)] = (1, 1, 1)
+    block: Literal["plain", "residual", "dense", "separable"] = "separable"
+    channels: Annotated[tuple[Channels, ...], Meta(min_length=1, max_length=6)] = (16, 48, 96)
+    blocks: Annotated[tuple[Blocks, ...], Meta(min_length=1, max_length=6)] = (1, 3, 2)
     first: Literal["learned", "whitened"] = "learned"
     pooling: Literal["mean", "mean-max"] = "mean"
     max_parameters: Literal["none"] | Annotated[int, Meta(ge=100)] = "none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
 import signal
 import threading
@@ -18,13 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from classic_cv.errors import TrainingError
 from classic_cv.neural.architecture import Network
 from classic_cv.neural.augmentation import AugmentationSettings, augment, mixed
 from classic_cv.neural.checkpoint import read_checkpoint, write_checkpoint
@@ -67,7 +66,11 @@ EVALUATED = 500
 """Images that are scored at a time."""
 
 VALIDATION_SHARE = 0.04
-"""Of the time at most is spent on validation: with many short epochs it is looked at after some of them only."""
+"""Of the time at most is spent on validation: where it is a large part, it is looked at after some epochs only."""
+
+STEP_COST = 3
+"""Training on an image takes so many times as long as scoring it. A constant, not measured: which weights are the
+best must not hang on the speed of the machine."""
 
 
 @dataclass
@@ -159,6 +162,8 @@ class Trainer:
         self.bfloat16 = has_bfloat16() if settings.bfloat16 == "auto" else settings.bfloat16
         self.batch_size = batch_size(len(samples), settings.batch_size)
         self.per_epoch = max(1, len(samples) // self.batch_size)
+        cost = len(validation) / (STEP_COST * len(samples))
+        self.every = max(1, math.ceil(cost / VALIDATION_SHARE))
         self.color = mean_color(samples.pixels)
         self.interrupted = False
 
@@ -207,7 +212,7 @@ class Trainer:
             state = self._restored(resumed, network, optimizer, average)
         else:
             state.total = self.planned_steps()
-        watch, started = Watch(), time.perf_counter()
+        watch, started = Watch(state.first_losses), time.perf_counter()
         with _interruptible(self):
             while state.step < state.total and not self.interrupted and not state.ended:
                 self._epoch(network, optimizer, average, state, watch)
@@ -217,12 +222,8 @@ class Trainer:
             average.copied_to(network)
         network.eval()
         seconds = time.perf_counter() - started
-        return Trained(
-            network,
-            state.best_figures or self.figures(network),
-            self._summary(state, seconds, bool(resumed)),
-            state.history,
-        )
+        figures = state.best_figures or self._sound_figures(network, state, watch)
+        return Trained(network, figures, self._summary(state, seconds, bool(resumed)), state.history)
 
     def _epoch(
         self,
@@ -235,7 +236,9 @@ class Trainer:
         start, first = time.perf_counter(), state.step
         rate = 0.0
         losses: list[float] = []
-        for batch in self._batches(state.epoch):
+        # A run that was interrupted within an epoch goes on behind the batches that it has seen.
+        epoch, seen = divmod(state.step, self.per_epoch)
+        for batch in itertools.islice(self._batches(epoch), seen, None):
             progress = state.progress()
             rate = learning_rate(self.settings, self.batch_size) * SCHEDULES[self.settings.schedule](progress)
             set_learning_rate(optimizer, rate)
@@ -250,27 +253,32 @@ class Trainer:
                 self.run_.progress("training", state.step, state.total)
             if state.step >= state.total or self.interrupted:
                 break
-        state.seconds += time.perf_counter() - start
-        state.epoch += 1
-        self._replan(state, (time.perf_counter() - start) / max(1, state.step - first))
-        every = max(1, round(state.validation_seconds / (VALIDATION_SHARE * (state.seconds / state.epoch))))
-        if state.epoch % every == 0 or state.step >= state.total or self.interrupted:
-            self._validate(network, average, optimizer, state, float(np.mean(losses)), rate)
+        seconds = time.perf_counter() - start
+        state.seconds += seconds
+        state.epoch = math.ceil(state.step / self.per_epoch)
+        self._replan(state, seconds / (state.step - first))
+        whole = state.step % self.per_epoch == 0
+        due = state.step >= state.total or (whole and state.epoch % self.every == 0)
+        if self.interrupted and not due:
+            # Before the weights of this moment are judged: an undisturbed training never judges them.
+            self._write_checkpoint(network, optimizer, average, state)
+        if self.interrupted or due:
+            self._validate(network, average, state, watch, float(np.mean(losses)), rate)
+        if due:
+            self._write_checkpoint(network, optimizer, average, state)
 
     def _validate(
         self,
         network: Network,
         average: AveragedWeights | None,
-        optimizer: torch.optim.Optimizer,
         state: _State,
+        watch: Watch,
         loss: float,
         rate: float,
     ) -> None:
-        start = time.perf_counter()
         judged = average.copied_to(copy.deepcopy(network)) if average else network
-        figures = self.figures(judged) if len(self.validation) else None
+        figures = self._sound_figures(judged, state, watch, rate) if len(self.validation) else None
         network.train()
-        state.validation_seconds = time.perf_counter() - start
         entry = {"epoch": state.epoch, "step": state.step, "training_loss": loss, "learning_rate": rate}
         if figures:
             entry |= {"validation_error": figures.error, "validation_loss": figures.loss}
@@ -283,6 +291,14 @@ class Trainer:
                 state.ended = True
         state.history.append(entry)
         self.run_.log.write(event="validation", seconds=state.seconds, **entry)
+
+    def _write_checkpoint(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        average: AveragedWeights | None,
+        state: _State,
+    ) -> None:
         if self.run_.checkpoint:
             write_checkpoint(
                 self.run_.checkpoint, self.run_.fingerprint, network, optimizer, average, state.plain()
@@ -397,6 +413,13 @@ class Trainer:
         scores = score(network, samples.pixels, samples.features, self.bfloat16)
         return self.objective.figures(scores, torch.from_numpy(samples.y))
 
+    def _sound_figures(self, network: Network, state: _State, watch: Watch, rate: float = 0.0) -> Figures:
+        """The figures; an error where scores are no numbers, which no step would notice after the last one."""
+        figures = self.figures(network)
+        samples = self.validation if len(self.validation) else self.samples
+        watch.check_judged(network, state.step, rate, figures.loss, samples)
+        return figures
+
     # What is told.
 
     def _log_step(self, state: _State, loss: float, accuracy: float, rate: float, norm: float) -> None:
@@ -449,7 +472,7 @@ class _State:
     step: int = 0
     epoch: int = 0
     seconds: float = 0.0
-    validation_seconds: float = 0.0
+    first_losses: list[float] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     best_figures: Figures | None = None
     best_epoch: int = 0
@@ -507,7 +530,8 @@ def batch_size(n: int, wanted: int) -> int:
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 numbers, rather than oneDNN emulating them."""
-    capabilities = torch.cpu.get_capabilities()
+    # Versions of torch before it had this are not asked: they train in 32 bits.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
@@ -518,8 +542,17 @@ def mean_color(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def color_scale(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Standard deviation of each plane over all images, at least 1: float32 (planes,)."""
-    planes = [pixels[..., k] for k in range(pixels.shape[3])]
-    return np.array([max(float(plane.std(dtype=np.float64)), 1.0) for plane in planes], np.float32)
+    return np.array([max(_deviation(pixels[..., k]), 1.0) for k in range(pixels.shape[3])], np.float32)
+
+
+def _deviation(plane: NDArray[np.uint8], at_a_time: int = 500) -> float:
+    """Standard deviation of a plane (n, height, width), from counts: in 64 bits it would not fit into memory."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(plane), at_a_time):
+        counts += np.bincount(plane[start : start + at_a_time].ravel(), minlength=256)
+    values = np.arange(256)
+    mean = np.average(values, weights=counts)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
 
 
 def score(

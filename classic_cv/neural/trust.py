@@ -95,10 +95,14 @@ def as_tensors(pixels: Any, features: Any, channels_last: bool = True) -> tuple[
 
 
 class Watch:
-    """Looks at the loss of every step and says what broke it."""
+    """Looks at the loss of every step and says what broke it.
 
-    def __init__(self) -> None:
-        self.first: list[float] = []
+    Args:
+        first: the losses of the first steps, added to in place.
+    """
+
+    def __init__(self, first: list[float] | None = None) -> None:
+        self.first: list[float] = [] if first is None else first
         self.norms: list[float] = []
 
     def look(
@@ -116,7 +120,26 @@ class Watch:
             return
         what = "is not a number" if not math.isfinite(loss) else f"has exploded to {loss:.3g}"
         layer, cause = self._diagnosis(network, rate, pixels, features)
-        raise TrainingError(f"training stopped at step {step}: the loss {what}; {layer}; likely cause: {cause}")
+        raise TrainingError(
+            f"training stopped at step {step}: the loss {what}; {layer}; likely cause: {cause}"
+        )
+
+    def check_judged(self, network: Network, step: int, rate: float, loss: float, samples: Samples) -> None:
+        """Look at the loss of ``samples`` by the network after a step.
+
+        Raises:
+            TrainingError: it is not finite.
+        """
+        if math.isfinite(loss):
+            return
+        broken = np.flatnonzero(~np.isfinite(samples.features).all(axis=1))
+        rows = (broken if len(broken) else np.arange(len(samples)))[:SMALL_BATCH]
+        pixels, features = as_tensors(samples.pixels[rows], samples.features[rows])
+        layer, cause = self._diagnosis(network, rate, pixels, features)
+        raise TrainingError(
+            f"training stopped at step {step}: the loss of judged images is not a number; {layer}; "
+            f"likely cause: {cause}"
+        )
 
     def note_norm(self, norm: float) -> None:
         """Note the gradient's norm of a step."""
@@ -127,7 +150,10 @@ class Watch:
         self, network: Network, rate: float, pixels: Tensor, features: Tensor | None
     ) -> tuple[str, str]:
         if features is not None and not bool(torch.isfinite(features).all()):
-            return "the features of this batch are not finite", "an extractor gives NaN or infinity for an image"
+            return (
+                "the features of this batch are not finite",
+                "an extractor gives NaN or infinity for an image",
+            )
         broken = [name for name, p in network.named_parameters() if not bool(torch.isfinite(p).all())]
         high = (
             f"the learning rate, {rate:.3g} here, is too high: set head.optimization.learning_rate lower "

@@ -29,6 +29,7 @@ from classic_cv.features.encoding import VLAD, BagOfVisualWords, Encoder, Fisher
 from classic_cv.features.hog import HOG
 from classic_cv.features.lbp import LBP
 from classic_cv.features.local import DenseSIFT, LocalColor
+from classic_cv.features.pixels import Pixels
 from classic_cv.features.properties import ImageProperties
 
 Stack = NDArray[np.uint8]
@@ -51,6 +52,7 @@ EXTRACTORS: list[Extractor] = [
     DoGHistogram(),
     DoGHistogram((1.0, 6.0), 2.0, 7, grid=(2, 3), channel="gray", hellinger=True),
     ImageProperties(),
+    Pixels(),
     FisherVector(DenseSIFT(bins=(3.0,), step=6), n_components=4, pca=8),
     FisherVector(LocalColor(), n_components=3, pca=0, positions=False, pyramid=(1, (3, 1))),
     VLAD(DenseSIFT(bins=(3.0,), step=6), n_words=5, pca=8, pyramid=(2,)),
@@ -63,7 +65,7 @@ EXTRACTORS: list[Extractor] = [
 ]
 LEARNERS = (Encoder, PatchDictionary)
 """What these say of an image depends on the images of ``fit``."""
-SIZE_FREE = [extractor for extractor in EXTRACTORS if not isinstance(extractor, HOG)]
+SIZE_FREE = [extractor for extractor in EXTRACTORS if not isinstance(extractor, HOG | Pixels)]
 
 
 def names(extractors: list[Extractor]) -> list[str]:
@@ -166,7 +168,7 @@ def test_blank_images_are_finite(extractor: Extractor, X: Stack, value: int) -> 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (1, 5), (1, 1, 3), (3, 3, 3)])
 def test_tiny_images_work_or_are_refused_clearly(extractor: Extractor, shape: tuple[int, ...]) -> None:
-    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    image = np.arange(1, np.prod(shape) + 1, dtype=np.uint8).reshape(shape)
     if isinstance(extractor, HOG):
         with pytest.raises(
             ValueError, match=rf"images of {shape[0]}x{shape[1]} pixels .* smaller than a HOG block"
