@@ -35,7 +35,8 @@ from classic_cv.recipe import (
 )
 
 SHELF = """
-blobs color dummy hybrid hybrid-5k hybrid-20k hybrid-100k hybrid-regression fisher fisher-color fisher-fast fisher-patches fisher-photo hog hog-color hog-color-lbp
+blobs color dummy hybrid hybrid-5k hybrid-20k hybrid-100k hybrid-regression
+fisher fisher-color fisher-fast fisher-patches fisher-photo hog hog-color hog-color-lbp
 hog-color-lbp-dog hog-fast hog-small lbp patches properties sift-bow vlad
 """.split()
 

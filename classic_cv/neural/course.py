@@ -27,6 +27,7 @@ from classic_cv.neural.compression import (
     widened,
 )
 from classic_cv.neural.export import Deployed, FeatureScaling, to_onnx
+from classic_cv.neural.head_start import head_start
 from classic_cv.neural.log import JsonLines
 from classic_cv.neural.optimizer import learning_rate
 from classic_cv.neural.preparation import Prepared, network_inputs
@@ -339,6 +340,12 @@ def new_network(settings: NetworkSettings, prepared: Prepared, seed: int) -> Net
     network.scale.copy_(torch.from_numpy(color_scale(pixels)))
     generator = torch.Generator().manual_seed(seed)
     initialise(network, generator)
+    if settings.head_start and prepared.scaling.n_out:
+        samples = prepared.training
+        weight, bias = head_start(samples.features, samples.y, prepared.objective, prepared.n_outputs)
+        with torch.no_grad():
+            network.linear.weight[:, -prepared.scaling.n_out :] = torch.from_numpy(weight)
+            network.linear.bias.copy_(torch.from_numpy(bias))
     if settings.first == "whitened":
         rows = np.linspace(0, len(pixels) - 1, min(WHITENED, len(pixels))).astype(np.intp)
         sample, _ = as_tensors(pixels[rows], np.zeros((len(rows), 0), np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from classic_cv.neural.settings import OptimizationSettings
 
 LEARNING_RATES = {"sgd": 0.4, "adamw": 0.01}
-"""Peak for batches of ``REFERENCE_BATCH``; others in proportion (sgd) or to the square root (adamw)."""
+"""Peak for batches of ``REFERENCE_BATCH``; others in proportion to the square root of their size."""
 
 REFERENCE_BATCH = 256
 
@@ -25,8 +26,7 @@ def learning_rate(settings: OptimizationSettings, batch_size: int) -> float:
     """The peak learning rate: that of the settings, or what suits the optimizer and the batch."""
     if settings.learning_rate != "auto":
         return settings.learning_rate
-    ratio = batch_size / REFERENCE_BATCH
-    return LEARNING_RATES[settings.optimizer] * (ratio if settings.optimizer == "sgd" else ratio**0.5)
+    return LEARNING_RATES[settings.optimizer] * math.sqrt(batch_size / REFERENCE_BATCH)
 
 
 def make_optimizer(network: nn.Module, settings: OptimizationSettings) -> torch.optim.Optimizer:

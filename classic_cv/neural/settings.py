@@ -25,6 +25,7 @@ class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``first``: the first convolution is learned from noise, or begins as the whitening of training patches (Coates and
     Ng 2012) and is learned on.
     ``pooling``: of the last stage, the mean over places, or the mean and the maximum.
+    ``head_start``: whether the linear layer begins with what a linear model of the features alone has learned.
     ``max_parameters``: where it is a number, ``channels`` and ``blocks`` are only the shape to begin with, and the
     widest and deepest network of that shape with at most so many parameters is taken, the head and its features
     included.
@@ -35,6 +36,7 @@ class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blocks: Annotated[tuple[Blocks, ...], Meta(min_length=1, max_length=6)] = (1, 3, 2)
     first: Literal["learned", "whitened"] = "learned"
     pooling: Literal["mean", "mean-max"] = "mean"
+    head_start: bool = True
     max_parameters: Literal["none"] | Annotated[int, Meta(ge=100)] = "none"
 
 

@@ -111,7 +111,8 @@ class Trained:
     Attributes:
         network: with the best weights, on evaluation.
         figures: of these weights on the validation samples.
-        summary: epochs, steps, speed and how it ended, as plain data.
+        summary: epochs, steps, speed and how it ended, as plain data; ``planned_epochs`` give the same training again
+            unless it was shortened or interrupted, also where it ended before them.
         history: one entry per validation.
     """
 
@@ -211,7 +212,7 @@ class Trainer:
         if resumed:
             state = self._restored(resumed, network, optimizer, average)
         else:
-            state.total = self.planned_steps()
+            state.total = state.planned = self.planned_steps()
         watch, started = Watch(state.first_losses), time.perf_counter()
         with _interruptible(self):
             while state.step < state.total and not self.interrupted and not state.ended:
@@ -436,6 +437,7 @@ class Trainer:
     def _summary(self, state: _State, seconds: float, resumed: bool) -> dict[str, Any]:
         return {
             "epochs": state.step / self.per_epoch,
+            "planned_epochs": state.planned // self.per_epoch,
             "steps": state.step,
             "batch_size": self.batch_size,
             "learning_rate": learning_rate(self.settings, self.batch_size),
@@ -469,6 +471,7 @@ class _State:
     """Where a training is."""
 
     total: int
+    planned: int = 0
     step: int = 0
     epoch: int = 0
     seconds: float = 0.0

@@ -219,8 +219,9 @@ def by_hand(network: Network, pixels: Tensor) -> Tensor:
         weight, norm = unit.conv.weight.double(), unit.norm
         out = F.conv2d(x, weight, None, stride, weight.shape[2] // 2)
         scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).double()
-        result: Tensor = (out - norm.running_mean.double()[:, None, None]) * scale[:, None, None]
-        return result + norm.bias.double()[:, None, None]
+        scaled = (out - norm.running_mean.double()[:, None, None]) * scale[:, None, None]
+        result: Tensor = scaled + norm.bias.double()[:, None, None]
+        return result
 
     def halved(x: Tensor) -> Tensor:
         n, c, h, w = x.shape
@@ -244,7 +245,7 @@ def by_hand(network: Network, pixels: Tensor) -> Tensor:
             out = F.conv2d(x, one.depthwise.weight.double(), padding=1, groups=n_in)
             out = conv(one.pointwise, halved(out) if halve else out)
             x = (out + x if n_in == n_out and not halve else out).clamp(min=0)
-    mean = x.mean(dim=(2, 3))
+    mean: Tensor = x.mean(dim=(2, 3))
     if network.settings.pooling == "mean":
         return mean
     return torch.cat([mean, x.amax(dim=(2, 3))], dim=1)

@@ -187,6 +187,6 @@ def test_the_learning_rate_is_that_of_the_settings_or_grows_with_the_batch() -> 
     assert learning_rate(OptimizationSettings(learning_rate=0.3), 17) == 0.3
     sgd, adamw = OptimizationSettings(), OptimizationSettings(optimizer="adamw")
     assert learning_rate(sgd, 256) == pytest.approx(0.4)
-    assert learning_rate(sgd, 64) == pytest.approx(0.1)
+    assert learning_rate(sgd, 64) == pytest.approx(0.2)
     assert learning_rate(adamw, 256) == pytest.approx(0.01)
     assert learning_rate(adamw, 64) == pytest.approx(0.005)

@@ -52,6 +52,14 @@ def test_restarts_have_three_peaks() -> None:
     np.testing.assert_allclose(values[1:-1][inner], 1, atol=1e-6)
 
 
+def test_restarts_are_continuous_but_for_two_jumps_to_the_peak() -> None:
+    progress = np.linspace(0, 1, 20_001)
+    values = np.array([restarts(p) for p in progress])
+    (jumps,) = np.nonzero(np.abs(np.diff(values)) > 0.01)
+    np.testing.assert_allclose(progress[jumps], ENDS[:2], atol=1e-4)
+    np.testing.assert_allclose(values[jumps + 1] - values[jumps], 1, atol=1e-3)
+
+
 @given(st.floats(0, 1 - 1e-9))
 def test_restarts_jump_only_where_a_cycle_begins(progress: float) -> None:
     if not any(progress < end <= progress + 1e-9 for end in ENDS[:2]):
