@@ -76,6 +76,19 @@ def without_features(recipe: Recipe) -> Recipe:
     return msgspec.structs.replace(recipe, features=())
 
 
+def coarse_features(recipe: Recipe) -> Recipe:
+    """HOG cells of twice the side: a quarter of the columns, each of which has a weight per class."""
+    features = tuple(
+        msgspec.structs.replace(
+            spec, params=spec.params | {"pixels_per_cell": 2 * spec.params["pixels_per_cell"]}
+        )
+        if spec.type == "hog"
+        else spec
+        for spec in recipe.features
+    )
+    return msgspec.structs.replace(recipe, features=features)
+
+
 def mirrored(yes: bool) -> Change:
     """With or without mirror images in training."""
     return lambda r: msgspec.structs.replace(r, train=msgspec.structs.replace(r.train, mirror=yes))
@@ -91,12 +104,15 @@ CHANGES: dict[str, Change] = {
     "mean and maximum": changed("network", pooling="mean-max"),
     # 2. features
     "no features": without_features,
+    "coarse features": coarse_features,
+    "no head start": changed("network", head_start=False),
     "PCA to 32": in_head(pca=32),
     "features of the original": changed("optimization", features_of="original"),
     "features of the changed image": changed("optimization", features_of="augmented"),
     # 3. training
     "AdamW": changed("optimization", optimizer="adamw"),
     "restarts": changed("optimization", schedule="restarts"),
+    "full resolution": changed("optimization", low_resolution=0.0),
     "no label smoothing": changed("optimization", label_smoothing=0.0),
     "SAM 0.05": changed("optimization", sam=0.05),
     "no EMA": changed("optimization", ema=0.0),

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from classic_cv.errors import ArtifactError
 
-FORMAT_VERSION = 3
-"""2 has kernel maps, RBF heads and regression; 3 has arrays in 16 bits and mean features. Files of
-1 and 2 are read as before."""
+FORMAT_VERSION = 4
+"""2 has kernel maps, RBF heads and regression; 3 has arrays in 16 bits and mean features; 4 has networks. Files of
+1 to 3 are read as before, and models without a network are still written as 3."""
+
+WITHOUT_NETWORK = 3
 
 METADATA_KEY = "classic_cv"
 
@@ -87,7 +89,7 @@ def to_bytes(metadata: Metadata, tensors: Tensors) -> bytes:
     # Not ascontiguousarray: it makes a 0-d array 1-d.
     arrays = {name: np.asarray(array, order="C") for name, array in sorted(tensors.items())}
     envelope = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if "head.network_" in arrays else WITHOUT_NETWORK,
         "tensors_sha256": tensors_sha256(arrays),
         "model": msgspec.to_builtins(metadata),
     }

@@ -168,6 +168,7 @@ def head_label(head: Head) -> str:
     """A head in a few words: ``linear SVM``, ``chi2 + linear SVM``, ``late fusion + linear SVM``, ``RBF SVM``."""
     names = {
         LinearSVMSettings: "linear SVM",
+        HybridSettings: "hybrid network",
         RBFSVMSettings: "RBF SVM",
         LinearSVRSettings: "linear SVR",
         RBFSVRSettings: "RBF SVR",

@@ -31,6 +31,7 @@ from classic_cv.candidates import (
     with_copies,
 )
 from classic_cv.comparison import Candidate, Measured, is_behind, measured
+from classic_cv.contest import decide, is_worth_trying, network_recipe, without
 from classic_cv.errors import DatasetError, LatencyError
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
@@ -372,6 +373,9 @@ class _Search:
         ranking = self._ranking()
         if not ranking:
             raise self._too_slow()
+        network = self._network(ranking[0])
+        if network is not None:
+            return network
         rest = sorted(
             (c for c in self.candidates if c.rungs and not c.floor and c not in ranking),
             key=lambda c: (-c.last.n, c.last.mean),
@@ -389,6 +393,30 @@ class _Search:
                 return Found(model, extraction, self._summary(candidate))
         raise self._too_slow()
 
+    def _network(self, best: Candidate) -> Found | None:
+        """A small network, where there is time to train one and it is better than the best so far."""
+        # The best is fitted twice: without the images that decide, and once more if it wins.
+        spare = self._left() - 2 * self.forecast.final(best, self.n)
+        if not is_worth_trying(self.job, best.last.mean, spare, self.time_limit):
+            return None
+
+        def rival(held_out: NDArray[np.int64]) -> Model:
+            recipe, images = self._final_recipe(best)
+            extraction = without(self.store.extraction(recipe, images, final=True), held_out)
+            return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))[0]
+
+        recipe = network_recipe(self.job, spare, self.latency_limit)
+        deadline = time.perf_counter() + spare
+        outcome = decide(self.job, recipe, deadline, self.latency_limit, rival)
+        if outcome is None:
+            return None
+        outcome.network.status = "winner" if outcome.network_wins else "behind the winner"
+        self.candidates.append(outcome.network)
+        self._tell(outcome.network)
+        if not outcome.network_wins:
+            return None
+        return Found(outcome.model, outcome.extraction, self._summary(outcome.network))
+
     def _wins(self, candidate: Candidate, model: Model) -> bool:
         """Whether the fitted model keeps the latency limit; notes what became of the candidate."""
         try:
@@ -400,11 +428,15 @@ class _Search:
         candidate.status = "winner"
         return True
 
-    def _fit(self, candidate: Candidate) -> tuple[Model, Extraction]:
+    def _final_recipe(self, candidate: Candidate) -> tuple[Recipe, int]:
+        """The recipe of the final fit, and how many images it sees."""
         images = self._final_images(candidate)
         settings = candidate.last.settings
         train = msgspec.structs.replace(candidate.recipe.train, images="all" if images >= self.n else images)
-        recipe = msgspec.structs.replace(candidate.recipe, head=settings, train=train)
+        return msgspec.structs.replace(candidate.recipe, head=settings, train=train), images
+
+    def _fit(self, candidate: Candidate) -> tuple[Model, Extraction]:
+        recipe, images = self._final_recipe(candidate)
         # A winner that turns out too slow leaves its features to the next one.
         keep = self.latency_limit is not None
         extraction = self.store.extraction(recipe, images, final=True, keep=keep)

@@ -210,7 +210,10 @@ def _block_parameters(block: str, n_in: int, n_out: int, halve: bool) -> int:
 
 
 STEP = 4
-"""Channels come in multiples of this many: vector units take 8 or 16 numbers at a time."""
+"""Channels come in multiples of this many: vector units take 4 to 16 numbers at a time."""
+
+FULL = 0.9
+"""A shape that uses so much of its limit, and no more than all, is taken as it is given."""
 
 MOST_CHANNELS = 4096
 """What settings allow."""
@@ -222,9 +225,10 @@ DEEPER = 2
 def within(settings: NetworkSettings, n_planes: int, n_features: int, n_outputs: int) -> NetworkSettings:
     """The widest network under ``max_parameters`` whose depth goes with its width.
 
-    All channels are multiplied by one factor, and every stage that has blocks gets as many more or fewer. Of each
-    depth the widest that fits is a candidate; the one whose width and depth have changed most alike is taken
-    (compound scaling, Tan and Le 2019, arXiv:1905.11946). What is then left goes to the last stages.
+    A shape that fits and leaves hardly anything is taken as it is. Otherwise all channels are multiplied by one
+    factor, and every stage that has blocks gets as many more or fewer. Of each depth the widest that fits is a
+    candidate; the one whose width and depth have changed most alike is taken (compound scaling, Tan and Le 2019,
+    arXiv:1905.11946). What is then left goes to the last stages.
 
     Raises:
         ValueError: not even the narrowest network fits.
@@ -236,6 +240,8 @@ def within(settings: NetworkSettings, n_planes: int, n_features: int, n_outputs:
     def size(candidate: NetworkSettings) -> int:
         return n_parameters(candidate, n_planes, n_features, n_outputs)
 
+    if FULL * limit <= size(settings) <= limit:
+        return settings
     best, best_misfit = None, math.inf
     for more in range(1 - max(settings.blocks), DEEPER + 1):
         blocks = tuple(max(1, depth + more) if depth else 0 for depth in settings.blocks)
@@ -272,12 +278,12 @@ def _widest(
 
 def _filled(settings: NetworkSettings, size: Callable[[NetworkSettings], int], limit: int) -> NetworkSettings:
     """Channels added stage by stage from the last one on, as long as they fit."""
-    channels = list(settings.channels)
-    for stage in reversed(range(len(channels))):
-        widened = [*channels[:stage], channels[stage] + STEP, *channels[stage + 1 :]]
-        candidate = msgspec.structs.replace(settings, channels=tuple(widened))
-        if widened[stage] <= MOST_CHANNELS and size(candidate) <= limit:
-            settings, channels = candidate, widened
+    for stage in reversed(range(len(settings.channels))):
+        channels = list(settings.channels)
+        channels[stage] += STEP
+        candidate = msgspec.structs.replace(settings, channels=tuple(channels))
+        if channels[stage] <= MOST_CHANNELS and size(candidate) <= limit:
+            settings = candidate
     return settings
 
 

@@ -58,12 +58,6 @@ OVERFIT_SECONDS, OVERFIT_SHARE = 10.0, 0.03
 WHITENED = 2000
 """Images whose patches a whitened first convolution begins with."""
 
-TEACHER_SHARE = 0.7
-"""Of a teacher's scores in the loss."""
-
-FINETUNE_RATE = 0.3
-"""Of the learning rate, after pruning."""
-
 
 @dataclass
 class Surroundings:
@@ -155,7 +149,8 @@ class Course:
 
     def reproducible(self, trained: Trained) -> HybridSettings:
         """The settings with every choice filled in: fitted again, they give the same network."""
-        epochs = max(1, round(trained.summary["epochs"]))
+        # Those that were planned: the schedule ran towards their end, also where patience ended it before.
+        epochs = trained.summary["planned_epochs"]
         optimization = msgspec.structs.replace(self.settings.optimization, epochs=epochs)
         # The width and depth that were found, not the limit that they were found under.
         network = msgspec.structs.replace(self.settings.network, max_parameters="none")
@@ -242,7 +237,8 @@ class Course:
         self.notes["augmentation"] = msgspec.to_builtins(trainer.augmentation)
         after = trainer.run()
         self.compression.append(self._pruning_entry(before, after))
-        after.summary["epochs"] += before.summary["epochs"]
+        for key in ("epochs", "planned_epochs"):
+            after.summary[key] += before.summary[key]
         return after
 
     def _pruned(self, network: Network) -> Network:
@@ -354,6 +350,7 @@ def new_network(settings: NetworkSettings, prepared: Prepared, seed: int) -> Net
 
 
 def validation_figure(error: float, prepared: Prepared) -> dict[str, Any]:
+    """An error on the validation images as a report tells it."""
     if prepared.objective.task == "regression":
         return {"validation_mae": error * prepared.target[1]}
     balanced = prepared.objective.class_weights is not None
@@ -364,5 +361,8 @@ def _fingerprint(settings: HybridSettings, prepared: Prepared, seed: int) -> str
     """Of what a checkpoint belongs to."""
     digest = hashlib.sha256(msgspec.json.encode([settings, seed, len(prepared.training)]))
     digest.update(np.ascontiguousarray(prepared.training.y).tobytes())
-    digest.update(prepared.training.pixels[:: max(1, len(prepared.training) // 100)].tobytes())
+    few = slice(None, None, max(1, len(prepared.training) // 100))
+    digest.update(prepared.training.pixels[few].tobytes())
+    digest.update(prepared.training.features[few].tobytes())
+    digest.update(bytes([prepared.training.mirrors]))
     return digest.hexdigest()

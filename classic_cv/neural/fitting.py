@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,22 +22,11 @@ from classic_cv.neural.compression import Measured, compared, compression_entry,
 from classic_cv.neural.course import Course, Surroundings, validation_figure
 from classic_cv.neural.export import Deployed, to_onnx
 from classic_cv.neural.log import JsonLines
+from classic_cv.neural.memory import keep_freed_memory
 from classic_cv.neural.preparation import Prepared, network_inputs, prepare
 from classic_cv.neural.settings import HybridSettings
 from classic_cv.neural.training import Trained, score
 from classic_cv.timing import available_cores
-
-CHECKED = 64
-"""Images on which the stored network is compared with the trained one."""
-
-CALIBRATED = 512
-"""Training images that the ranges of an int8 network are measured on."""
-
-MOST_LOST = 0.005
-"""Accuracy that int8 may cost on the validation images, or share of the mean absolute error."""
-
-MOST_VALIDATION = 2500
-"""Images that are held out at most."""
 
 CHECKED = 64
 """Images on which the stored network is compared with the trained one."""
@@ -67,7 +57,25 @@ def fit_hybrid(
         RecipeError: no network fits ``max_parameters``, or the teacher cannot be used.
         TrainingError: training broke, or a checkpoint is of another one.
     """
-    torch.set_num_threads(available_cores() if around.jobs < 0 else around.jobs)
+    keep_freed_memory()
+    with _threads(available_cores() if around.jobs < 0 else around.jobs):
+        return _fit_hybrid(settings, training, shape, around)
+
+
+@contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    """So many threads of torch inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit_hybrid(
+    settings: HybridSettings, training: TrainingSet, shape: Sequence[int], around: Surroundings
+) -> FittedStack:
     started, cpu_started = time.perf_counter(), time.process_time()
     prepared = prepare(settings, training, shape)
     resuming = around.checkpoint is not None and around.checkpoint.exists()
@@ -168,7 +176,7 @@ def _quantised_entry(
     head: HybridNetwork, small: HybridNetwork, training: TrainingSet, prepared: Prepared
 ) -> dict[str, Any]:
     """What int8 changes on the validation images, and whether it is kept: smaller or faster, and hardly worse."""
-    rows = prepared.held_out if len(prepared.held_out) else np.arange(min(MOST_VALIDATION, len(training.y)))
+    rows = prepared.held_out if len(prepared.held_out) else np.arange(min(CALIBRATED, len(training.y)))
     X, y = training.X[rows], training.y[rows]
     networks = head.network_.tobytes(), small.network_.tobytes()
     times = compared(networks[0], networks[1], network_inputs(prepared, np.arange(1)))

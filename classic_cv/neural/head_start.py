@@ -23,7 +23,9 @@ LOGISTIC_C = 0.1
 """Of logistic regression: a strong pull to zero, since the weights are learned on."""
 
 
-def head_start(features: Features, y: NDArray[Any], objective: Objective, n_outputs: int) -> tuple[Features, Features]:
+def head_start(
+    features: Features, y: NDArray[Any], objective: Objective, n_outputs: int
+) -> tuple[Features, Features]:
     """Weights (n_outputs, n_features) and biases (n_outputs,) of a linear model of standardised features.
 
     Ridge regression for a number, logistic regression for classes, both scikit-learn's.

@@ -49,6 +49,8 @@ class OptimizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     ``sam``: the radius of sharpness-aware minimisation (Foret et al. 2021, arXiv:2010.01412), which takes twice the
     time per step; 0 is off. ``ema``: the decay per step of the averaged weights that are kept; 0 is off.
     ``patience``: epochs without a better validation figure after which training ends; 0 never ends it early.
+    ``low_resolution``: share of the training, from its beginning, in which images are seen at three quarters of their
+    size: more passes in the same time.
     ``bfloat16``: ``auto`` where the processor has instructions for it. ``channels_last``: memory order of images.
     ``loss``: of a regression; Huber's with delta 1 in standard deviations of the target.
     ``features_of``: which image a changed image gets its features from. ``mirrored``: from the image, or its mirror
@@ -66,6 +68,7 @@ class OptimizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     sam: Annotated[float, Meta(ge=0)] = 0.0
     ema: Share = 0.0
     patience: Annotated[int, Meta(ge=0)] = 0
+    low_resolution: Share = 0.5
     bfloat16: bool | Literal["auto"] = "auto"
     channels_last: bool = True
     loss: Literal["huber", "mse"] = "huber"

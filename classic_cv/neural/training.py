@@ -14,11 +14,12 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -64,6 +65,9 @@ LOG_EVERY = 20
 
 EVALUATED = 500
 """Images that are scored at a time."""
+
+LOW, LEAST_SIDE = 0.75, 16
+"""The lower resolution, as a share of the side, and the pixels below which a side does not go."""
 
 VALIDATION_SHARE = 0.04
 """Of the time at most is spent on validation: where it is a large part, it is looked at after some epochs only."""
@@ -183,19 +187,29 @@ class Trainer:
         return min(max(1, epochs), MOST_EPOCHS) * self.per_epoch
 
     def _step_seconds(self) -> float:
-        """Of one step with its share of the validation, measured on a copy of the network."""
+        """Of one step on average, with its share of the validation, measured on a copy of the network."""
         twin = copy.deepcopy(self.network).train()
         optimizer = make_optimizer(twin, self.settings)
-        times = []
-        for batch, _ in zip(self._batches(-1), range(PILOT_STEPS), strict=False):
-            start = time.perf_counter()
-            self._step(twin, optimizer, batch, None)
-            times.append(time.perf_counter() - start)
+        share = self.settings.low_resolution
+        seconds = (1 - share) * self._measured_step(twin, optimizer, self._batches(-1))
+        if share:
+            seconds += share * self._measured_step(twin, optimizer, map(self._smaller, self._batches(-1)))
         # Batches are made between the steps: their time is in the loop's, measured beside.
         start = time.perf_counter()
         made = sum(1 for _ in zip(self._batches(-2), range(PILOT_STEPS), strict=False))
         making = (time.perf_counter() - start) / max(made, 1)
-        return (float(np.median(times[3:] or times)) + making) * (1 + VALIDATION_SHARE)
+        return (seconds + making) * (1 + VALIDATION_SHARE)
+
+    def _measured_step(
+        self, network: Network, optimizer: torch.optim.Optimizer, batches: Iterable[tuple[Any, ...]]
+    ) -> float:
+        """Median seconds of some steps."""
+        times = []
+        for batch, _ in zip(batches, range(PILOT_STEPS), strict=False):
+            start = time.perf_counter()
+            self._step(network, optimizer, batch, None)
+            times.append(time.perf_counter() - start)
+        return float(np.median(times[3:] or times))
 
     # The loop.
 
@@ -243,6 +257,8 @@ class Trainer:
             progress = state.progress()
             rate = learning_rate(self.settings, self.batch_size) * SCHEDULES[self.settings.schedule](progress)
             set_learning_rate(optimizer, rate)
+            if progress < self.settings.low_resolution:
+                batch = self._smaller(batch)
             loss, norm, accuracy = self._step(network, optimizer, batch, (watch, state.step, rate))
             losses.append(loss)
             if average:
@@ -310,14 +326,30 @@ class Trainer:
         left = state.total - state.step
         if left <= 0 or math.isinf(self.clock.left):
             return
-        ahead = left * step_seconds * (1 + VALIDATION_SHARE)
+        step_seconds *= self._cost_ahead(state.progress()) * (1 + VALIDATION_SHARE)
+        ahead = left * step_seconds
         if state.seconds + ahead <= OVERDUE * (state.seconds + max(self.clock.left, 0)):
             return
-        steps = max(1, int(max(self.clock.left, 0) / (step_seconds * (1 + VALIDATION_SHARE))))
+        steps = max(1, int(max(self.clock.left, 0) / step_seconds))
         if steps < left:
             state.shorten(steps)
 
+    def _cost_ahead(self, progress: float) -> float:
+        """Time of an average step of what is left, in steps as they are now."""
+        share = self.settings.low_resolution
+        if progress >= share:
+            return 1.0
+        height, width = self.samples.pixels.shape[1:3]
+        small = smaller_side(height) * smaller_side(width) / (height * width)
+        return float(((share - progress) * small + 1 - share) / ((1 - progress) * small))
+
     # One step.
+
+    @staticmethod
+    def _smaller(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A batch whose pixels are at a lower resolution."""
+        rows, pixels, *rest = batch
+        return rows, shrunk(pixels), *rest
 
     def _batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """The batches of an epoch: rows, pixels, features, mirrored, and the numbers for mixing."""
@@ -529,6 +561,23 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
 def batch_size(n: int, wanted: int) -> int:
     """The batch size for n images: ``wanted``, or less where an epoch would have fewer than ``LEAST_STEPS`` steps."""
     return min(wanted, n, max(LEAST_BATCH, n // LEAST_STEPS))
+
+
+def smaller_side(side: int) -> int:
+    """A side at the lower resolution: three quarters, in multiples of 4, which two halvings leave whole."""
+    return min(side, max(LEAST_SIDE, 4 * round(LOW / 4 * side)))
+
+
+def shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (n, h, w, planes) at the lower resolution, by the mean over areas; small ones stay as they are."""
+    height, width = pixels.shape[1:3]
+    size = (smaller_side(width), smaller_side(height))
+    if size == (width, height):
+        return pixels
+    found = np.empty((len(pixels), size[1], size[0], pixels.shape[3]), np.uint8)
+    for image, out in zip(pixels, found, strict=True):
+        out[...] = cv2.resize(image, size, interpolation=cv2.INTER_AREA).reshape(out.shape)
+    return found
 
 
 def has_bfloat16() -> bool:
