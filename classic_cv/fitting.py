@@ -362,6 +362,8 @@ def fit_recipe(
         target=job.dataset.target_name,
     )
     model = Model(recipe, featurizer, stack.head, stack.calibrator, metadata, stack.maps, stack.mean)
+    if stack.course is not None:
+        model.course = {**metadata.fit, **stack.course}
     return model, extraction
 
 
@@ -677,7 +679,7 @@ def _report(
         "seed": model.metadata.seed,
         "recipe": model.recipe.name,
         "recipe_toml": model.recipe.to_toml(),
-        "fit": model.metadata.fit,
+        "fit": model.metadata.fit if model.course is None else model.course,
         "fit_seconds": fit_seconds,
         "test": evaluation,
         "skipped": skipped_images(dataset, split, undecodable),

@@ -144,7 +144,7 @@ class _Hybrid(Estimator):
         assert isinstance(stack.head, HybridNetwork)
         assert isinstance(stack.settings, HybridSettings)
         self.featurizer_, self.network_, self.settings_ = featurizer, stack.head, stack.settings
-        self.summary_ = stack.choices["network"]
+        self.summary_ = (stack.course or stack.choices)["network"]
         self._warn_of_missing_epochs()
 
     def _fitted_featurizer(self, X: Images) -> Featurizer:

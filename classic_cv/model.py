@@ -58,6 +58,7 @@ class Model:
         mean: float32, what explanations are relative to: of a linear head (n_mapped,), the mean training features as
             it sees them; of a hybrid head (n_features + planes,), the mean features and the mean color. None for
             other heads and in files of older versions.
+        course: of a network that was just trained: ``metadata.fit`` with times and what was tried; None otherwise.
         report: figures that ``fit`` measured; None for a loaded model.
         mistakes: the worst mistakes on the test part, where ``fit`` was asked for insight.
     """
@@ -80,6 +81,7 @@ class Model:
         self.metadata = metadata
         self.mean = mean
         self.report: dict[str, Any] | None = None
+        self.course: dict[str, Any] | None = None
         self.mistakes: list[Any] = []
 
     @property

@@ -210,6 +210,8 @@ class FittedStack:
         choices: how they were made, as plain data.
         mean: float32 (n_mapped,), of what a linear head sees, over the training rows, as 16 bits hold it; None for
             other heads. Explanations are relative to it.
+        course: the choices of a network with what it cost to make them, which differs from fit to fit; None for other
+            heads.
     """
 
     head: FittedHead
@@ -218,6 +220,7 @@ class FittedStack:
     settings: Head
     maps: list[Estimator] = field(default_factory=list)
     mean: Features | None = None
+    course: dict[str, Any] | None = None
 
 
 def can_cross_validate(y: NDArray[Any], groups: NDArray[np.int64] | None, task: TaskKind) -> bool:

@@ -97,7 +97,23 @@ def _fit_hybrid(
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu_started,
     }
-    return FittedStack(stored.head, None, {"network": found}, course.reproducible(trained), [], prepared.mean)
+    settings = course.reproducible(trained)
+    stack = FittedStack(stored.head, None, {"network": repeatable(found)}, settings, [], prepared.mean)
+    stack.course = {"network": found}
+    return stack
+
+
+REPEATABLE = """
+block channels blocks n_parameters n_features validation_images validation_score validation_mae scoring overfit_check
+augmentation
+""".split()
+OF_TRAINING = "epochs planned_epochs steps batch_size learning_rate best_epoch bfloat16 threads".split()
+
+
+def repeatable(found: dict[str, Any]) -> dict[str, Any]:
+    """What another fit of the same recipe finds again: without times, and without how values were searched for."""
+    kept = {key: found[key] for key in REPEATABLE if key in found}
+    return kept | {"training": {key: found["training"][key] for key in OF_TRAINING}}
 
 
 @dataclass
