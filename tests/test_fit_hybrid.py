@@ -347,7 +347,7 @@ def test_a_search_takes_the_better_of_both(digits: Path, monkeypatch: Any, netwo
     weak = [
         recipe
         for recipe in feature_recipes("classification", [32])
-        if recipe.name == "color-32"
+        if recipe.name == "blobs-32"
     ]
     assert weak
     monkeypatch.setattr(classic_cv.search, "feature_recipes", lambda task, sizes: weak)
