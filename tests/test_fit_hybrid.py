@@ -344,11 +344,7 @@ def test_a_network_is_tried_where_there_is_time_and_something_to_gain(digits: Pa
 
 @pytest.mark.parametrize("network_wins", [True, False])
 def test_a_search_takes_the_better_of_both(digits: Path, monkeypatch: Any, network_wins: bool) -> None:
-    weak = [
-        recipe
-        for recipe in feature_recipes("classification", [32])
-        if recipe.name == "blobs-32"
-    ]
+    weak = [recipe for recipe in feature_recipes("classification", [32]) if recipe.name == "blobs-32"]
     assert weak
     monkeypatch.setattr(classic_cv.search, "feature_recipes", lambda task, sizes: weak)
     monkeypatch.setattr(classic_cv.search, "EXPANDED", 0)

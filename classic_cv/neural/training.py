@@ -60,6 +60,9 @@ SAFETY = 0.95
 OVERDUE = 1.03
 """Once the forecast of the whole training is so many times the time there is, the rest is shortened."""
 
+LONGER = 1.1
+"""A training that was shortened is lengthened again where there is time for so many times the steps left."""
+
 LOG_EVERY = 20
 """Steps from one line of the log to the next."""
 
@@ -322,17 +325,18 @@ class Trainer:
             )
 
     def _replan(self, state: _State, step_seconds: float) -> None:
-        """Shorten the rest where it would miss the deadline."""
+        """Shorten the rest where it would miss the deadline; lengthen it again, up to the plan, where it need not be."""
         left = state.total - state.step
         if left <= 0 or math.isinf(self.clock.left):
             return
         step_seconds *= self._cost_ahead(state.progress()) * (1 + VALIDATION_SHARE)
-        ahead = left * step_seconds
-        if state.seconds + ahead <= OVERDUE * (state.seconds + max(self.clock.left, 0)):
-            return
-        steps = max(1, int(max(self.clock.left, 0) / step_seconds))
-        if steps < left:
-            state.shorten(steps)
+        possible = max(1, int(max(self.clock.left, 0) / step_seconds))
+        spent = state.seconds
+        if spent + left * step_seconds > OVERDUE * (spent + max(self.clock.left, 0)):
+            if possible < left:
+                state.end_after(possible)
+        elif state.total < state.planned and possible > LONGER * left:
+            state.end_after(min(possible, state.planned - state.step))
 
     def _cost_ahead(self, progress: float) -> float:
         """Time of an average step of what is left, in steps as they are now."""
@@ -522,8 +526,8 @@ class _State:
         step, progress = self.begun
         return progress + (1 - progress) * (self.step - step) / max(1, self.total - step)
 
-    def shorten(self, steps: int) -> None:
-        """End after ``steps`` more; the schedule runs through what is left of it."""
+    def end_after(self, steps: int) -> None:
+        """End after ``steps`` more, fewer than planned; the schedule runs through what is left of it."""
         self.begun = (self.step, self.progress())
         self.total = self.step + steps
         self.shortened = True

@@ -241,10 +241,63 @@ def test_a_near_deadline_shortens_the_training(data: tuple[Samples, Samples]) ->
     assert not make(*data, settings_of(epochs=1)).run().summary["shortened"]
 
 
+def test_a_shortened_plan_is_lengthened_where_the_machine_is_faster_again(
+    data: tuple[Samples, Samples],
+) -> None:
+    trainer = make(*data, clock=Clock(time.perf_counter() + 1000))
+    state = training._State(total=100, step=40, planned=100, seconds=1000.0)
+    trainer._replan(state, step_seconds=50.0)
+    shortened = state.total
+    assert 40 < shortened < 60
+    trainer._replan(state, step_seconds=25.0)
+    assert shortened < state.total < 80
+    trainer._replan(state, step_seconds=0.1)
+    assert state.total == 100  # never beyond the plan
+    trainer._replan(state, step_seconds=16.0)
+    assert state.total == 100  # it still fits
+
+
+def test_low_resolution_steps_are_cheaper_than_those_ahead(data: tuple[Samples, Samples]) -> None:
+    trainer = make(*data)
+    big = Samples(np.zeros((40, 32, 32, 3), np.uint8), np.zeros((40, 0), np.float32), np.arange(40) % 2)
+    of_big = make(big, big, msgspec.structs.replace(trainer.settings, low_resolution=0.5))
+    # 24 of 32 pixels: 9/16 of the time; from the beginning on half of the steps take 16/9 of the first ones'.
+    assert of_big._cost_ahead(0.0) == pytest.approx(0.5 + 0.5 * 16 / 9)
+    assert of_big._cost_ahead(0.5) == of_big._cost_ahead(0.9) == 1.0
+
+
+def test_images_shrink_by_areas_to_three_quarters() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 40, 3), np.uint8)
+    small = training.shrunk(pixels)
+    assert small.shape == (3, 24, 32, 3)
+    np.testing.assert_allclose(small.mean(axis=(1, 2)), pixels.mean(axis=(1, 2)), atol=1.5)
+    tiny = pixels[:, :16, :16]
+    np.testing.assert_array_equal(training.shrunk(tiny), tiny)
+    assert training.shrunk(pixels[..., :1]).shape == (3, 24, 32, 1)
+
+
+def test_the_first_part_of_a_training_sees_small_images(
+    data: tuple[Samples, Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    step = Trainer._step
+
+    def spy(self: Trainer, network: Any, optimizer: Any, batch: Any, watched: Any) -> Any:
+        seen.append(batch[1].shape[1])
+        return step(self, network, optimizer, batch, watched)
+
+    monkeypatch.setattr(Trainer, "_step", spy)
+    monkeypatch.setattr(training, "LEAST_SIDE", 8)
+    trainer = make(*data, settings_of(epochs=2))
+    trainer.settings = msgspec.structs.replace(trainer.settings, low_resolution=0.25)
+    trainer.run()
+    assert seen == [12] * 5 + [16] * 15
+
+
 def test_a_shortened_plan_goes_through_what_is_left_of_the_schedule() -> None:
     state = training._State(total=100, step=40)
     assert state.progress() == 0.4
-    state.shorten(10)
+    state.end_after(10)
     assert state.progress() == 0.4
     state.step = 45
     assert state.progress() == pytest.approx(0.7)
