@@ -107,7 +107,7 @@ def test_a_newer_format_says_to_update(model_file: Path, tmp_path: Path) -> None
         envelope["format_version"] = 99
 
     path.write_bytes(with_header(model_file.read_bytes(), change))
-    with pytest.raises(ArtifactError, match=r"has model format 99, .* reads up to 3; update classic-cv"):
+    with pytest.raises(ArtifactError, match=r"has model format 99, .* reads up to 4; update classic-cv"):
         load(path)
 
 

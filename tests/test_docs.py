@@ -29,8 +29,13 @@ def blocks(text: str, language: str) -> list[str]:
 def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^classic-cv .*$", "".join(blocks(README, "")), flags=re.M)
-    assert [shlex.split(command)[1] for command in commands] == ["demo", "fit", "predict", "evaluate"]
-    for command in commands:
+    names = [shlex.split(command)[1] for command in commands]
+    assert names == ["demo", "fit", "predict", "evaluate", "fit", "fit"]
+    # The last two train networks for minutes: their options are real ones.
+    for command in commands[4:]:
+        words = shlex.split(command)[2:]
+        assert cli.commands["fit"].make_context("fit", words).params["recipe"].startswith("hybrid")
+    for command in commands[:4]:
         # The search takes what it is given: not minutes here. It counts from the start of the process.
         limit = ["--time-limit", "20s"] if "classic-cv fit " in command else []
         monkeypatch.setattr("classic_cv.cli.STARTED", time.perf_counter())

@@ -374,3 +374,14 @@ def test_images_that_decide_are_left_out_with_their_copies() -> None:
     assert left.kept.tolist() == [3, 7]
     assert left.X[:, 0].tolist() == [0, 2, 4, 6]
     assert left.has_copies
+
+
+def test_only_files_with_a_network_have_the_newest_format(hybrid_file: Path, model_file: Path) -> None:
+    def version(path: Path) -> int:
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        found: int = json.loads(metadata["classic_cv"])["format_version"]
+        return found
+
+    assert (version(hybrid_file), version(model_file)) == (4, 3)

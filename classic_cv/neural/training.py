@@ -325,7 +325,7 @@ class Trainer:
             )
 
     def _replan(self, state: _State, step_seconds: float) -> None:
-        """Shorten the rest where it would miss the deadline; lengthen it again, up to the plan, where it need not be."""
+        """Shorten the rest where it would miss the deadline; lengthen it again, up to the plan, where it would not."""
         left = state.total - state.step
         if left <= 0 or math.isinf(self.clock.left):
             return

@@ -616,8 +616,8 @@ def test_rates_fit_the_batch() -> None:
     many = with_values(settings, values, {0: settings.network}, 50_000).optimization
     few = with_values(settings, values, {0: settings.network}, 2000).optimization
     assert (many.batch_size, few.batch_size) == (512, 512)
-    assert many.learning_rate == pytest.approx(2 * 0.4 * 2**0.5)
-    assert few.learning_rate == pytest.approx(2 * 0.4 * (200 / 256) ** 0.5)
+    assert many.learning_rate == pytest.approx(2 * 0.4 * 2**0.5, abs=1e-3)
+    assert few.learning_rate == pytest.approx(2 * 0.4 * (200 / 256) ** 0.5, abs=1e-3)
 
 
 def test_few_images_leave_the_batch_alone() -> None:
