@@ -36,6 +36,9 @@ FOR_FEW_IMAGES: dict[str, float] = {"shift": 0.1, "rotation": 10, "zoom": 0.1, "
 GRAY_WEIGHTS = {1: (1.0,), 3: (0.299, 0.587, 0.114)}
 """Brightness of a pixel by its number of channels: ITU-R BT.601 for RGB, as in Pillow and torchvision."""
 
+FOR_NUMBERS: dict[str, float] = {"shift": 0.03125}
+"""What "auto" means where a number is estimated: a count, an angle or a size changes with what these changes do."""
+
 STRENGTH_NAMES = ("shift", "rotation", "zoom", "color", "cutout", "mixup")
 SYMMETRIES = 8
 
@@ -70,17 +73,22 @@ class AugmentationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     quarter_turns: bool = False
 
 
-def resolved(settings: AugmentationSettings, n_parameters: int, n_images: int) -> AugmentationSettings:
+def resolved(
+    settings: AugmentationSettings, n_parameters: int, n_images: int, of_numbers: bool = False
+) -> AugmentationSettings:
     """``settings`` with a number for every "auto", by ``STRENGTHS``; what was given stays.
 
     Args:
         settings: what to resolve.
         n_parameters: of the network.
         n_images: of the training part.
+        of_numbers: whether it estimates a number rather than a class.
     """
     found = dict.fromkeys(STRENGTH_NAMES, 0.0)
     found |= next(strengths for below, strengths in STRENGTHS if n_parameters < below)
-    if n_images < FEW_IMAGES:
+    if of_numbers:
+        found = dict.fromkeys(STRENGTH_NAMES, 0.0) | FOR_NUMBERS
+    elif n_images < FEW_IMAGES:
         found |= {name: max(found[name], least) for name, least in FOR_FEW_IMAGES.items()}
     automatic = {name: float(value) for name, value in found.items() if getattr(settings, name) == "auto"}
     return msgspec.structs.replace(settings, **automatic)

@@ -138,7 +138,9 @@ class Course:
             prepared.training if samples is None else samples,
             prepared.validation,
             settings.optimization,
-            resolved(settings.augmentation, n, len(prepared.training)),
+            resolved(
+                settings.augmentation, n, len(prepared.training), prepared.objective.task == "regression"
+            ),
             objective,
             clock,
             self.seed,
@@ -272,12 +274,12 @@ class Course:
         return compression_entry(f"pruned to channels {channels}", wide, small, kept=True)
 
     def _for_epochs(self, epochs: Any, rate: float) -> HybridSettings:
-        """The settings for a part of the training, at ``rate`` times the learning rate."""
+        """The settings for a part of the training; where it is not the first, at ``rate`` times the learning rate."""
         optimization = msgspec.structs.replace(self.settings.optimization, epochs=epochs)
         if rate != 1.0:
             size = batch_size(len(self.prepared.training), optimization.batch_size)
             peak = rate * learning_rate(optimization, size)
-            optimization = msgspec.structs.replace(optimization, learning_rate=peak)
+            optimization = msgspec.structs.replace(optimization, learning_rate=peak, low_resolution=0.0)
         return msgspec.structs.replace(self.settings, optimization=optimization)
 
     def _check(self, network: Network) -> None:

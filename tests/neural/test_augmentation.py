@@ -90,6 +90,12 @@ def opencv_threads(n: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(32, 32), (20, 13)])
+def test_numbers_are_hardly_changed_by_themselves() -> None:
+    found = resolved(AugmentationSettings(color=0.1), 500_000, 100, of_numbers=True)
+    expected = AugmentationSettings(shift=0.03125, rotation=0, zoom=0, color=0.1, cutout=0, mixup=0)
+    assert found == expected
+
+
 def test_shifts_are_slices_of_a_reflected_image(shape: tuple[int, int], channels: int) -> None:
     pixels = photos(6, *shape, channels)
     down, right = np.array([0, 3, -4, 2, -1, 0]), np.array([0, -2, -1, 5, 5, -5])
