@@ -117,7 +117,6 @@ class _Hybrid(Estimator):
         from classic_cv.fitting import AFTER_TRAINING, require_torch
 
         require_torch(type(self).__name__)
-        import torch
 
         from classic_cv.heads.fitting import TrainingSet
         from classic_cv.neural.course import Surroundings
@@ -134,13 +133,10 @@ class _Hybrid(Estimator):
             features_of=lambda pixels: featurizer.transform_pixels(pixels)[:, :-n_pixels],
             jobs=int(self.n_jobs),
         )
-        threads = torch.get_num_threads()
         try:
             stack = fit_hybrid(self._all_settings(), training, shape, around)
         except RecipeError as error:
             raise ParameterError(f"{type(self).__name__}: {_own_names(str(error))}") from None
-        finally:
-            torch.set_num_threads(threads)
         assert isinstance(stack.head, HybridNetwork)
         assert isinstance(stack.settings, HybridSettings)
         self.featurizer_, self.network_, self.settings_ = featurizer, stack.head, stack.settings
