@@ -7,6 +7,7 @@ judged by those.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,6 +43,9 @@ LEAST_IMAGES = 5000
 LEAST_SECONDS, LEAST_SHARE = 60.0, 0.3
 """Time, and share of the time limit, that has to be left beside the final fit of the winner so far."""
 
+RIVAL_SHARE = 0.2
+"""Of the time left, for each of two fits of the winner so far where it has to make room."""
+
 SOLVED = 0.01
 """A winner with so small an error of classes has nothing left to gain."""
 
@@ -67,6 +71,16 @@ def is_worth_trying(job: Job, error: float, seconds: float, time_limit: float) -
     except MissingExtraError:
         return False
     return True
+
+
+def rival_seconds(job: Job, left: float) -> float:
+    """How long a fit of the winner so far may take, of the time left, and still a network is tried.
+
+    Small images are where networks win most, so that there the winner so far makes room and is fitted on fewer images;
+    elsewhere it has all the time it wants.
+    """
+    small = typical_side(job.dataset, job.train.tolist()) <= SMALL_SIDE
+    return RIVAL_SHARE * left if small else math.inf
 
 
 def network_recipe(job: Job, seconds: float, latency_limit: float | None) -> Recipe:

@@ -31,7 +31,7 @@ from classic_cv.candidates import (
     with_copies,
 )
 from classic_cv.comparison import Candidate, Measured, is_behind, measured
-from classic_cv.contest import decide, is_worth_trying, network_recipe, without
+from classic_cv.contest import decide, is_worth_trying, network_recipe, rival_seconds, without
 from classic_cv.errors import DatasetError, LatencyError
 from classic_cv.extraction import Extraction
 from classic_cv.feature_store import FeatureStore
@@ -396,12 +396,14 @@ class _Search:
     def _network(self, best: Candidate) -> Found | None:
         """A small network, where there is time to train one and it is better than the best so far."""
         # The best is fitted twice: without the images that decide, and once more if it wins.
-        spare = self._left() - 2 * self.forecast.final(best, self.n)
+        left = self._left()
+        fit_seconds = min(self.forecast.final(best, self.n), rival_seconds(self.job, left))
+        spare = left - 2 * fit_seconds
         if not is_worth_trying(self.job, best.last.mean, spare, self.time_limit):
             return None
 
         def rival(held_out: NDArray[np.int64]) -> Model:
-            recipe, images = self._final_recipe(best)
+            recipe, images = self._final_recipe(best, fit_seconds)
             extraction = without(self.store.extraction(recipe, images, final=True), held_out)
             return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))[0]
 
@@ -428,9 +430,9 @@ class _Search:
         candidate.status = "winner"
         return True
 
-    def _final_recipe(self, candidate: Candidate) -> tuple[Recipe, int]:
-        """The recipe of the final fit, and how many images it sees."""
-        images = self._final_images(candidate)
+    def _final_recipe(self, candidate: Candidate, seconds: float | None = None) -> tuple[Recipe, int]:
+        """The recipe of the final fit, and how many images it sees in what time is left, or in so many seconds."""
+        images = self._final_images(candidate, self._left() if seconds is None else seconds)
         settings = candidate.last.settings
         train = msgspec.structs.replace(candidate.recipe.train, images="all" if images >= self.n else images)
         return msgspec.structs.replace(candidate.recipe, head=settings, train=train), images
@@ -442,11 +444,11 @@ class _Search:
         extraction = self.store.extraction(recipe, images, final=True, keep=keep)
         return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))
 
-    def _final_images(self, candidate: Candidate) -> int:
+    def _final_images(self, candidate: Candidate, seconds: float) -> int:
         """All training images, or as many as time and memory allow; never fewer than were compared on."""
         least = min(candidate.last.n, self.n)
         n = max(least, min(self.n, self.forecast.most_images(candidate)))
-        while n > least and self.forecast.final(candidate, n) > self._left():
+        while n > least and self.forecast.final(candidate, n) > seconds:
             n = max(least, int(0.9 * n))
         return n
 

@@ -26,7 +26,7 @@ import classic_cv.fitting
 import classic_cv.search
 from classic_cv.candidates import feature_recipes
 from classic_cv.cli import main
-from classic_cv.contest import is_worth_trying, network_recipe, without
+from classic_cv.contest import is_worth_trying, network_recipe, rival_seconds, without
 from classic_cv.errors import ArtifactError, MissingExtraError, ParameterError, TrainingError
 from classic_cv.extraction import Extraction
 from classic_cv.fitting import fit, make_job, suitably_sized
@@ -385,3 +385,10 @@ def test_only_files_with_a_network_have_the_newest_format(hybrid_file: Path, mod
         return found
 
     assert (version(hybrid_file), version(model_file)) == (4, 3)
+
+
+def test_on_small_images_the_rival_makes_room(digits: Path, monkeypatch: Any) -> None:
+    job = make_job(digits)
+    assert rival_seconds(job, 100.0) == pytest.approx(20)
+    monkeypatch.setattr(classic_cv.contest, "SMALL_SIDE", 4)
+    assert rival_seconds(job, 100.0) == np.inf
