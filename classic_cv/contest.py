@@ -43,7 +43,11 @@ LEAST_IMAGES = 5000
 LEAST_SECONDS, LEAST_SHARE = 60.0, 0.3
 """Time, and share of the time limit, that has to be left beside the final fit of the winner so far."""
 
-RIVAL_SHARE = 0.2
+LARGE_PER_SECOND, ENOUGH_EPOCHS, LARGE_MS = 2000, 12, 1.0
+"""Images that the network of 100,000 parameters is trained on per second (two cores), the passes that it needs at
+least, and the latency limit in ms below which the one of 20,000 is taken."""
+
+RIVAL_SHARE = 0.15
 """Of the time left, for each of two fits of the winner so far where it has to make room."""
 
 SOLVED = 0.01
@@ -84,13 +88,13 @@ def rival_seconds(job: Job, left: float) -> float:
 
 
 def network_recipe(job: Job, seconds: float, latency_limit: float | None) -> Recipe:
-    """The recipe of a network for these images; of fewer parameters where latency is limited."""
+    """The recipe of a network for these images; of fewer parameters where time or latency is short."""
     if job.task.kind == "regression":
         return load_recipe("hybrid-regression")
-    if latency_limit is not None and latency_limit < 1.0:
-        return load_recipe("hybrid-20k")
     if typical_side(job.dataset, job.train.tolist()) <= SMALL_SIDE:
-        return load_recipe("hybrid-100k")
+        enough = seconds * LARGE_PER_SECOND >= ENOUGH_EPOCHS * len(job.train)
+        hurried = latency_limit is not None and latency_limit < LARGE_MS
+        return load_recipe("hybrid-100k" if enough and not hurried else "hybrid-20k")
     return suitably_sized(load_recipe("hybrid"), job, seconds)
 
 

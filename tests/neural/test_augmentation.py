@@ -90,12 +90,6 @@ def opencv_threads(n: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(32, 32), (20, 13)])
-def test_numbers_are_hardly_changed_by_themselves() -> None:
-    found = resolved(AugmentationSettings(color=0.1), 500_000, 100, of_numbers=True)
-    expected = AugmentationSettings(shift=0.03125, rotation=0, zoom=0, color=0.1, cutout=0, mixup=0)
-    assert found == expected
-
-
 def test_shifts_are_slices_of_a_reflected_image(shape: tuple[int, int], channels: int) -> None:
     pixels = photos(6, *shape, channels)
     down, right = np.array([0, 3, -4, 2, -1, 0]), np.array([0, -2, -1, 5, 5, -5])
@@ -416,3 +410,9 @@ def test_what_cannot_be_done_is_an_error() -> None:
         changed(photos(6, channels=2), OFF)
     with pytest.raises(ParameterError, match=r"mean has the shape \(1,\), but images have 3 channels"):
         augment(photos(), np.arange(2), OFF, np.random.default_rng(0), np.zeros(1, np.float32))
+
+
+def test_numbers_are_hardly_changed_by_themselves() -> None:
+    found = resolved(AugmentationSettings(color=0.1), 500_000, 100, of_numbers=True)
+    expected = AugmentationSettings(shift=0.03125, rotation=0, zoom=0, color=0.1, cutout=0, mixup=0)
+    assert found == expected
