@@ -368,12 +368,7 @@ def fit_recipe(
 
 
 def _fit_network(job: Job, recipe: Recipe, featurizer: Featurizer, training: TrainingSet) -> FittedStack:
-    """Train the network of a hybrid recipe.
-
-    Raises:
-        MissingExtraError: torch is not installed.
-    """
-    require_torch(f"recipe {recipe.name}")
+    """Train the network of a hybrid recipe."""
     from classic_cv.neural.course import Surroundings
     from classic_cv.neural.fitting import fit_hybrid
 
@@ -443,7 +438,9 @@ def training_set(job: Job, extraction: Extraction, widths: Sequence[int]) -> Tra
 
 
 def _check_recipe(job: Job, recipe: Recipe) -> None:
-    """Raise RecipeError when the recipe cannot learn the task."""
+    """Raise RecipeError when the recipe cannot learn the task, MissingExtraError when torch would have to."""
+    if isinstance(recipe.head, HybridSettings):
+        require_torch(f"recipe {recipe.name}")
     if job.task.kind == "classification" and isinstance(recipe.head, LinearSVRSettings | RBFSVRSettings):
         raise RecipeError(
             f"recipe {recipe.name}: its head estimates numbers, and {job.dataset.name} has classes: use a head of "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classic_cv import artifact
 from classic_cv.artifact import Metadata
-from classic_cv.errors import ArtifactError, ClassicCVError
+from classic_cv.errors import ArtifactError, ClassicCVError, MissingExtraError
 from classic_cv.estimator import Estimator
 from classic_cv.extraction import Progress, extract
 from classic_cv.features.base import Features
@@ -248,6 +248,8 @@ def load(path: str | Path) -> Model:
         golden = model.decision_function(golden_images())
         if golden.shape != expected.shape:
             raise ValueError(f"golden scores of shape {expected.shape}, expected {golden.shape}")
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{path}: {error}") from None
     except (ClassicCVError, KeyError, ValueError, TypeError, AttributeError, IndexError, cv2.error) as error:
         raise ArtifactError(f"{path}: its contents do not make a model ({error})") from None
     difference = np.abs(golden - expected) / np.maximum(np.abs(expected), 1.0)
