@@ -33,8 +33,9 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert names == ["demo", "fit", "predict", "evaluate", "fit", "fit"]
     # The last two train networks for minutes: their options are real ones.
     for command in commands[4:]:
-        words = shlex.split(command)[2:]
-        assert cli.commands["fit"].make_context("fit", words).params["recipe"].startswith("hybrid")
+        parent = cli.make_context("classic-cv", ["fit"])
+        context = cli.commands["fit"].make_context("fit", shlex.split(command)[2:], parent=parent)
+        assert context.params["recipe"].startswith("hybrid")
     for command in commands[:4]:
         # The search takes what it is given: not minutes here. It counts from the start of the process.
         limit = ["--time-limit", "20s"] if "classic-cv fit " in command else []
