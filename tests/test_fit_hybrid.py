@@ -395,7 +395,11 @@ def test_on_small_images_the_rival_makes_room(digits: Path, monkeypatch: Any) ->
     assert rival_seconds(job, 100.0) == np.inf
 
 
-def test_without_onnxruntime_loading_names_the_extra(hybrid_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxruntime_loading_names_the_extra(
+    hybrid_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"digits\.safetensors: this model holds a network, which onnxruntime"):
+    with pytest.raises(
+        MissingExtraError, match=r"digits\.safetensors: this model holds a network, which onnxruntime"
+    ):
         load(hybrid_file)
