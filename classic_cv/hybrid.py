@@ -19,6 +19,7 @@ from classic_cv.features.base import Extractor, Features, Images, check_images
 from classic_cv.features.pixels import Pixels
 from classic_cv.features.resize import Sides
 from classic_cv.featurizer import Featurizer
+from classic_cv.heads.calibration import probabilities_of
 from classic_cv.heads.hybrid import HybridNetwork
 from classic_cv.heads.stack import TaskKind
 from classic_cv.heads.svm import check_labels
@@ -250,7 +251,7 @@ class HybridClassifier(_Hybrid):
 
     def predict_proba(self, X: Images) -> NDArray[np.float32]:
         """Calibrated probabilities of images as in ``fit``: float32 (n, n_classes), rows sum to 1."""
-        return _probabilities(self._scores(X))
+        return probabilities_of(self._scores(X))
 
     def predict(self, X: Images) -> NDArray[Any]:
         """The label of each image, images as in ``fit``: (n,), of the kind of ``classes_``."""
@@ -336,15 +337,6 @@ def _rows(X: Images, featurizer: Featurizer, jobs: int, copies: bool = False) ->
     if found.problems:
         raise found.problems[0]
     return found.X
-
-
-def _probabilities(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax of scores (n, n_classes); of (n,) the logistic function and what it leaves: float32 (n, n_classes)."""
-    columns = scores.astype(np.float64)
-    if columns.ndim == 1:
-        columns = np.stack([np.zeros_like(columns), columns], axis=1)
-    exponent = np.exp(columns - columns.max(axis=1, keepdims=True))
-    return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), np.float32)
 
 
 def _one_each(y: ArrayLike, n: int) -> NDArray[Any]:

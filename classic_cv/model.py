@@ -19,7 +19,7 @@ from classic_cv.extraction import Progress, extract
 from classic_cv.features.base import Features
 from classic_cv.featurizer import Featurizer
 from classic_cv.float16 import from_float16, to_float16
-from classic_cv.heads.calibration import Calibrator
+from classic_cv.heads.calibration import Calibrator, probabilities_of
 from classic_cv.heads.hybrid import HybridNetwork
 from classic_cv.heads.stack import FittedHead, Regressor, unfitted_stack
 from classic_cv.recipe import Recipe, parse_recipe
@@ -122,10 +122,7 @@ class Model:
         scores = self.scores(X)
         if self.calibrator is not None:
             return self.calibrator.transform(scores)
-        if scores.ndim == 1:
-            scores = np.stack([np.zeros_like(scores), scores], axis=1)
-        exponent = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(exponent / exponent.sum(axis=1, keepdims=True), np.float32)
+        return probabilities_of(scores)
 
     def outputs(self, X: Features) -> NDArray[Any]:
         """What is measured of features: probabilities (n, n_classes), or the numbers (n,) of a regression."""

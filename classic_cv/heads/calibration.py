@@ -103,6 +103,18 @@ class Calibrator(Estimator):
         return _softmax(logits).astype(np.float32)
 
 
+def probabilities_of(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of calibrated scores (n, n_classes) the softmax, of (n,) for two classes the logistic function.
+
+    Returns:
+        float32 (n, n_classes), rows sum to 1.
+    """
+    columns = scores.astype(np.float64)
+    if columns.ndim == 1:
+        columns = np.stack([np.zeros_like(columns), columns], axis=1)
+    return _softmax(columns).astype(np.float32)
+
+
 def fit_scaling(
     scores: Reals, y: NDArray[np.intp], prior: float, balanced: bool = False
 ) -> tuple[Reals, Reals]:

@@ -81,8 +81,8 @@ class Dense(nn.Module):
 class Separable(nn.Module):
     """A 3x3 convolution of each channel, then a 1x1 convolution across them, with a shortcut where shapes allow.
 
-    One normalisation for both, and a maximum in place of a stride: a strided depthwise convolution is ten times as
-    slow to train in bfloat16 (oneDNN, AVX-512), and a second normalisation costs as much time as the convolution.
+    One normalisation for both, and a maximum in place of a stride: a strided depthwise convolution is much slower to
+    train in bfloat16 (oneDNN, AVX-512), and a second normalisation takes time as a convolution does.
     """
 
     def __init__(self, n_in: int, n_out: int, halve: bool) -> None:

@@ -27,6 +27,7 @@ from classic_cv.errors import ArtifactError, RecipeError
 from classic_cv.heads.hybrid import FEATURES, PIXELS, SCORES, make_session
 from classic_cv.images import resize
 from classic_cv.neural.architecture import (
+    MOST_CHANNELS,
     STEP,
     ConvNorm,
     Dense,
@@ -43,9 +44,6 @@ from classic_cv.onnx_file import inspect
 
 Inputs = Mapping[str, NDArray[Any]]
 """What a stored network is fed: ``pixels`` float32 (n, planes, h, w), perhaps ``features`` float32 (n, n_features)."""
-
-MOST_CHANNELS = 4096
-"""Of a stage, as settings allow."""
 
 # Pruning.
 
@@ -419,10 +417,10 @@ class Measured:
     milliseconds: float
 
 
-def pays(before: Measured, after: Measured) -> bool:
-    """Whether a change makes a network smaller or faster, and its error grows by less than ``MOST_LOST``."""
+def pays(before: Measured, after: Measured, most_lost: float = MOST_LOST) -> bool:
+    """Whether a change makes a network smaller or faster, and its error grows by less than ``most_lost``."""
     gains = after.n_bytes < before.n_bytes or after.milliseconds < before.milliseconds
-    return gains and after.error - before.error < MOST_LOST
+    return gains and after.error - before.error < most_lost
 
 
 def compression_entry(

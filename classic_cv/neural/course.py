@@ -130,8 +130,7 @@ class Course:
         samples: Samples | None = None,
     ) -> Trainer:
         """A trainer of ``network`` with everything of ``settings`` that is about training."""
-        prepared = self.prepared
-        n = n_parameters(network.settings, prepared.shape[0], len(prepared.scaling.mean), prepared.n_outputs)
+        prepared, n = self.prepared, self._n_parameters(network)
         objective = replace(prepared.objective, label_smoothing=settings.optimization.label_smoothing)
         return Trainer(
             network,
@@ -247,14 +246,15 @@ class Course:
         """With fewer channels, so few that the limit on parameters holds."""
         share, limit = self.settings.compression.prune, self.settings.network.max_parameters
         small = pruned(network, share)
-        while limit != "none" and self._size(small) > limit and share < 0.95:
+        while limit != "none" and self.around.n_learned + self._n_parameters(small) > limit and share < 0.95:
             share += 0.02
             small = pruned(network, share)
         return small
 
-    def _size(self, network: Network) -> int:
+    def _n_parameters(self, network: Network) -> int:
+        """Of the stored network, without what extractors have learned."""
         prepared = self.prepared
-        return self.around.n_learned + n_parameters(
+        return n_parameters(
             network.settings, prepared.shape[0], len(prepared.scaling.mean), prepared.n_outputs
         )
 

@@ -18,7 +18,7 @@ from classic_cv.heads.calibration import Calibrator
 from classic_cv.heads.fitting import FittedStack, TrainingSet
 from classic_cv.heads.hybrid import FEATURES, PIXELS, HybridNetwork, HybridRegressionNetwork
 from classic_cv.neural.architecture import Network
-from classic_cv.neural.compression import Measured, compared, compression_entry, quantized
+from classic_cv.neural.compression import MOST_LOST, Measured, compared, compression_entry, pays, quantized
 from classic_cv.neural.course import Course, Surroundings, validation_figure
 from classic_cv.neural.export import Deployed, to_onnx
 from classic_cv.neural.log import JsonLines
@@ -33,9 +33,6 @@ CHECKED = 64
 
 CALIBRATED = 512
 """Training images that the ranges of an int8 network are measured on."""
-
-MOST_LOST = 0.005
-"""Accuracy that int8 may cost on the validation images, or share of the mean absolute error."""
 
 MOST_DIFFERENCE = 1e-3
 """The stored network's scores may differ from the trained one's by so much, relative to their largest."""
@@ -200,10 +197,9 @@ def _quantised_entry(
         Measured(_error(one, X, y, prepared), len(network), ms)
         for one, network, ms in zip((head, small), networks, times, strict=True)
     )
-    allowed = MOST_LOST if training.task == "classification" else MOST_LOST * before.error
-    pays = after.n_bytes < before.n_bytes or after.milliseconds < before.milliseconds
-    kept = pays and after.error - before.error <= allowed
-    return compression_entry("int8", before, after, kept=kept)
+    # Of a number's error this share.
+    most_lost = MOST_LOST if training.task == "classification" else MOST_LOST * before.error
+    return compression_entry("int8", before, after, kept=pays(before, after, most_lost))
 
 
 def _error(head: HybridNetwork, X: Features, y: NDArray[Any], prepared: Prepared) -> float:

@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees for what it allocates next; False where the C library has no such setting.
 
     glibc gives arrays of some megabytes back to the system at once, and every step of a training asks for the same
-    ones again, zeroed page by page: a third of a step's time in networks of many small layers.
+    ones again, zeroed page by page.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
