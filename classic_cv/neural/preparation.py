@@ -110,13 +110,15 @@ def _objective(settings: HybridSettings, training: TrainingSet, y: NDArray[Any])
 def validation_rows(training: TrainingSet, share: float) -> NDArray[np.intp]:
     """Images held out, ascending: a stratified choice that leaves every class an image and splits no group.
 
-    Empty where fewer than ``LEAST_VALIDATION`` would be held out.
+    Where the share is fewer than ``LEAST_VALIDATION`` images, a classification holds so many out, at most a fifth,
+    for its calibration; none where that is fewer than half of them. A regression has nothing to calibrate, and
+    learns more from these images than their figure could tell: it holds none out.
     """
     n = len(training.y)
     wanted = min(MOST_VALIDATION, round(share * n))
     none = np.zeros(0, np.intp)
     if wanted < LEAST_VALIDATION:
-        wanted = min(LEAST_VALIDATION, n // 5)
+        wanted = min(LEAST_VALIDATION, n // 5) if training.task == "classification" else 0
     if wanted < LEAST_VALIDATION // 2:
         return none
     y = training.y if training.task == "classification" else _quantile_bins(training.y)
