@@ -89,6 +89,49 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return float(match[1]) * self.units[match[2] or self.unit] / self.units[self.unit]
 
 
+class Budgets(click.ParamType):  # type: ignore[type-arg]
+    """One or several times, such as ``300s`` or ``60s,300s,30m``, in seconds."""
+
+    name = "TIME,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """The times in seconds."""
+        if isinstance(value, tuple):
+            return value
+        one = Duration("s")
+        return tuple(one.convert(part, param, ctx) for part in str(value).split(","))
+
+
+class PerClass(click.ParamType):  # type: ignore[type-arg]
+    """Images per class, such as ``10,20,50,all``."""
+
+    name = "N,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int | str, ...]:
+        """Numbers, and ``all``."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part == "all" or (part.isdecimal() and int(part)) for part in parts):
+            self.fail(f"{value!r}: expected images per class such as 10,20,50,all", param, ctx)
+        return tuple("all" if part == "all" else int(part) for part in parts)
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """One number for all channels, or one for each: ``0.5`` or ``0.485,0.456,0.406``."""
+
+    name = "X,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r}: expected numbers such as 0.485,0.456,0.406", param, ctx)
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="classic-cv", prog_name="classic-cv")
 def cli() -> None:
@@ -382,6 +425,158 @@ def evaluate(
 
 
 @cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("contestants", nargs=-1, metavar="[CONTESTANT]...")
+@click.option(
+    "--budget",
+    type=Budgets(),
+    default="300s",
+    show_default=True,
+    help="CPU seconds of each contestant, first image byte to fitted model; several are drawn as a curve.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path("comparison"),
+    show_default=True,
+    help="Keeps what is done: an interrupted comparison goes on, a contestant more is fitted alone.",
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Cores of every contestant; all by default.")
+@click.option(
+    "--memory-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MB",
+    help="Ends a contestant, not the comparison; 80 % of the machine's memory by default.",
+)
+@click.option("--latency-limit", type=Duration("ms"), help="p95 of one image on one thread that the winner keeps.")
+@click.option(
+    "--size-limit", type=click.FloatRange(0, min_open=True), metavar="MB", help="Model size that the winner keeps."
+)
+@click.option(
+    "--challenger",
+    metavar="NAME",
+    help="Exit with 1 unless it beats the best classical contestant, at 95 % confidence, within the limits.",
+)
+@click.option(
+    "--margin", type=click.FloatRange(0), default=0.0, show_default=True, metavar="POINTS", help="By so much."
+)
+@click.option(
+    "--learning-curve",
+    type=PerClass(),
+    default=(),
+    metavar="10,20,50,all",
+    help="Also fit the best classical and the best deep one on so many images per class.",
+)
+@click.option(
+    "--draws", type=click.IntRange(1), default=3, show_default=True, help="Choices of images for each point of it."
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Fits of each contestant, by seed."
+)
+@click.option("--onnx-size", type=click.IntRange(1), metavar="PIXELS", help="Of onnx:FILE, where it does not say.")
+@click.option("--onnx-mean", type=Numbers(), metavar="X,...", help="Of onnx:FILE, of pixels from 0 to 1.")
+@click.option("--onnx-std", type=Numbers(), metavar="X,...", help="Of onnx:FILE, of pixels from 0 to 1.")
+@report_option
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path),
+    metavar="FILE.md",
+    help="Write the table and the verdict as Markdown.",
+)
+@target_option
+@click.option("--positive", metavar="CLASS", help="Tell only this class from all others.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fits."
+)
+@click.option(
+    "--test-fraction",
+    default=0.2,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    help="Share held out when the data has no test part.",
+)
+@json_option
+def compare(
+    data: Path,
+    contestants: tuple[str, ...],
+    budget: tuple[float, ...],
+    folder: Path,
+    threads: int | None,
+    memory_limit: float | None,
+    latency_limit: float | None,
+    size_limit: float | None,
+    challenger: str | None,
+    margin: float,
+    learning_curve: tuple[Any, ...],
+    draws: int,
+    seeds: int,
+    onnx_size: int | None,
+    onnx_mean: tuple[float, ...] | None,
+    onnx_std: tuple[float, ...] | None,
+    report_file: Path | None,
+    markdown: Path | None,
+    target: str | None,
+    positive: str | None,
+    seed: int,
+    test_fraction: float,
+    json_file: str | None,
+) -> None:
+    """Compare classical, hybrid and deep contestants on DATA: is the deep model worth its cost?
+
+    All get the same split and the same CPU seconds, each in a process of its own, on the same cores. A CONTESTANT is
+    a recipe, auto, dummy, properties, shuffled; a network as NAME[:scratch|finetune|frozen][:int8], NAME one of
+    models/deep/ or timm:ARCHITECTURE; deep:auto; onnx:FILE; predictions:FILE.csv; python:FILE.py; or a .toml file.
+    LABEL=CONTESTANT gives it another name. Without any, a field of ten takes part, or five without torch.
+    """
+    from classic_cv.artifact import check_writable
+    from classic_cv.compare.comparison import Options
+    from classic_cv.compare.comparison import compare as run
+    from classic_cv.compare.text import comparison_markdown, comparison_text
+    from classic_cv.report import live
+
+    for file in (report_file, markdown):
+        if file:
+            check_writable(file)
+    given = {"size": onnx_size, "mean": onnx_mean, "std": onnx_std}
+    options = Options(
+        budgets=budget,
+        threads=threads,
+        memory_limit_mb=memory_limit,
+        latency_limit_ms=latency_limit,
+        size_limit_mb=size_limit,
+        seed=seed,
+        seeds=seeds,
+        learning_curve=learning_curve,
+        draws=draws,
+        challenger=challenger,
+        margin=margin,
+        test_fraction=test_fraction,
+        given={key: value for key, value in given.items() if value is not None},
+    )
+    with live() as show:
+        found = run(
+            data,
+            contestants,
+            folder=folder,
+            options=options,
+            target=target,
+            positive=positive,
+            telling=show.budget,
+            lines=show.line,
+        )
+    record = {**found.record, "command": shlex.join(["classic-cv", *sys.argv[1:]])}
+    if report_file:
+        _write_comparison(report_file, record, found.disagreements)
+    if markdown:
+        from classic_cv.artifact import write_atomically
+
+        write_atomically(markdown, comparison_markdown(record).encode())
+    _emit(record, comparison_text(record), json_file)
+    if not found.passed:
+        sys.exit(EXIT_NO)
+
+
+@cli.command()
 @json_option
 def recipes(json_file: str | None) -> None:
     """List the recipes that ship with classic-cv."""
@@ -415,6 +610,16 @@ def _write_report(path: Path | None, report: dict[str, Any], mistakes: list[Any]
     from classic_cv.html_report import render_report
 
     page = render_report({**report, "command": shlex.join(["classic-cv", *sys.argv[1:]])}, mistakes)
+    write_atomically(path, page.encode())
+
+
+def _write_comparison(path: Path, record: dict[str, Any], disagreements: list[Any]) -> None:
+    """Write the HTML report of a comparison, aside and renamed."""
+    from classic_cv.artifact import write_atomically
+    from classic_cv.compare.rules import rules_text
+    from classic_cv.html_report import render_comparison
+
+    page = render_comparison(record, disagreements, rules_text())
     write_atomically(path, page.encode())
 
 

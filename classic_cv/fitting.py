@@ -201,18 +201,7 @@ def fit(
         log=None if log is None else Path(log),
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
-    if fixed is not None and fixed.image.size == "auto":
-        fixed = suitably_sized(fixed, job, time_limit)
-    if fixed is None:
-        from classic_cv.search import search
-
-        found = search(job, time_limit=time_limit, latency_limit=latency_limit, on_entry=on_entry)
-        model, extraction, summary = found.model, found.extraction, found.summary
-    else:
-        model, extraction = fit_recipe(job, fixed)
-        summary = None
-        if latency_limit is not None:
-            check_latency(model, job, latency_limit)
+    model, extraction, summary = fit_job(job, fixed, time_limit, latency_limit, on_entry)
     fit_seconds = time.perf_counter() - started
     model.report = _report(model, job, extraction, fit_seconds, insight)
     if latency_limit is not None and model.report["test"] is not None:
@@ -224,6 +213,35 @@ def fit(
         model.report["search"] = summary
         model.report["notes"] += summary["notes"]
     return model
+
+
+def fit_job(
+    job: Job,
+    recipe: Recipe | None,
+    time_limit: float,
+    latency_limit: float | None = None,
+    on_entry: Callable[[dict[str, Any]], None] | None = None,
+) -> tuple[Model, Extraction, dict[str, Any] | None]:
+    """Fit a recipe, or search for the best one where it is None, on a job's training images; see ``fit``.
+
+    Returns:
+        the model, the features that it was fitted on, and what the search tells of itself, None without a search.
+
+    Raises:
+        LatencyError: no model keeps the latency limit.
+        ClassicCVError: the recipe cannot be used, or too many images are unreadable.
+    """
+    if recipe is None:
+        from classic_cv.search import search
+
+        found = search(job, time_limit=time_limit, latency_limit=latency_limit, on_entry=on_entry)
+        return found.model, found.extraction, found.summary
+    if recipe.image.size == "auto":
+        recipe = suitably_sized(recipe, job, time_limit)
+    model, extraction = fit_recipe(job, recipe)
+    if latency_limit is not None:
+        check_latency(model, job, latency_limit)
+    return model, extraction, None
 
 
 def suitably_sized(recipe: Recipe, job: Job, time_limit: float) -> Recipe:

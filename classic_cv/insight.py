@@ -65,7 +65,7 @@ def worst_mistakes(
         rows = wrong[np.argsort(-outputs[wrong].max(axis=1), kind="stable")][:most]
     found = []
     for row in rows.tolist():
-        pixels = _thumbnail(dataset, int(kept[row]))
+        pixels = thumbnail(dataset, int(kept[row]))
         if pixels is None:
             continue
         name = dataset.names[int(kept[row])]
@@ -77,7 +77,8 @@ def worst_mistakes(
     return found
 
 
-def _thumbnail(dataset: Dataset, index: int) -> NDArray[np.uint8] | None:
+def thumbnail(dataset: Dataset, index: int) -> NDArray[np.uint8] | None:
+    """An image at most ``THUMBNAIL`` px on its longer side: uint8 RGB (height, width, 3); None if unreadable."""
     try:
         pixels = to_picture(dataset.read(index), source=dataset.names[index], min_side=THUMBNAIL).pixels
     except ImageError:

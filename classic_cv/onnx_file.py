@@ -21,7 +21,7 @@ from typing import NamedTuple
 from classic_cv.errors import ArtifactError
 
 MAX_BYTES = 2**28
-"""Largest file that is read."""
+"""Largest file that is read, unless another limit is given."""
 
 MAX_FIELDS = 2**18
 """Most protobuf fields in a file; a network of a hundred layers has about ten thousand."""
@@ -31,15 +31,16 @@ MAX_RANK = 8
 
 ALLOWED = frozenset(
     """
-    Abs Add Clip Div Erf Exp Floor Log Max Mean Min Mul Neg Pow Reciprocal Round Sqrt Sub Sum
+    Abs Add Ceil Clip Cos Div Erf Exp Floor Log Max Mean Min Mod Mul Neg Pow Reciprocal Round Sign Sin Sqrt Sub Sum
+    And Equal Greater GreaterOrEqual Less LessOrEqual Not Or Where
     Celu Elu Gelu HardSigmoid HardSwish LeakyRelu LogSoftmax Mish PRelu Relu Selu Sigmoid Softmax Softplus
     Softsign Swish Tanh
-    AveragePool Conv Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MatMul MaxPool
+    AveragePool Conv Einsum Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MatMul MaxPool
     BatchNormalization Dropout GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization
     RMSNormalization
-    ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare
-    Cast Concat Constant DepthToSpace Expand Flatten Gather Identity Pad Reshape Resize Shape Slice SpaceToDepth
-    Split Squeeze Transpose Unsqueeze
+    ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+    Cast Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND Identity Pad Range
+    Reshape Resize Shape Slice SpaceToDepth Split Squeeze Tile Transpose Trilu Unsqueeze
     ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear
     """.split()
 )
@@ -244,7 +245,7 @@ def _quoted(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "...")
 
 
-def inspect(data: bytes, source: str = "network") -> OnnxSummary:
+def inspect(data: bytes, source: str = "network", max_bytes: int | None = None) -> OnnxSummary:
     """Read the bytes of an ONNX file (a ModelProto) and check that it is a plain, self-contained network.
 
     Time and memory grow linearly with ``data``; nothing is read but ``data``. Types of values,
@@ -253,16 +254,19 @@ def inspect(data: bytes, source: str = "network") -> OnnxSummary:
     Args:
         data: the whole file.
         source: its name, for messages.
+        max_bytes: largest file that is read; None for ``MAX_BYTES``.
 
     Raises:
         ArtifactError: ``data`` is damaged, truncated or no ONNX file; or it has external data, an operator that
             is custom or not in ``ALLOWED``, another operator set than the default one, functions, training
-            information, a subgraph, a sparse tensor, tensors elsewhere than as an initializer or in a
-            ``Constant``, element types other than those above, or a field that this reader does not know.
+            information, a subgraph, a sparse tensor, tensors elsewhere than as an initializer, in a ``Constant``
+            or as the one value of a ``ConstantOfShape``, element types other than those above, or a field that
+            this reader does not know.
     """
     try:
-        if len(data) > MAX_BYTES:
-            raise _Refused(f"has {len(data)} bytes, allowed are {MAX_BYTES}; export a smaller network")
+        limit = MAX_BYTES if max_bytes is None else max_bytes
+        if len(data) > limit:
+            raise _Refused(f"has {len(data)} bytes, allowed are {limit}; export a smaller network")
         return _summary(_Reader(), memoryview(data))
     except _Refused as refused:
         raise ArtifactError(f"{source}: {refused}") from None
@@ -503,6 +507,9 @@ def _check_node(reader: _Reader, node: _Message, where: str) -> list[Initializer
         )
     if operator == "Constant":
         return [_constant(node, attributes, tensors, where)]
+    if operator == "ConstantOfShape" and len(tensors) <= 1 and all(prod(t.shape) == 1 for t in tensors):
+        # The value that all elements get: no weight.
+        return []
     if tensors:
         raise _Refused(f"{where} has a tensor as an attribute; allowed is that for Constant; export it again")
     return []

@@ -21,15 +21,20 @@ class Live:
 
     def __init__(self, progress: Progress | None, line: Callable[[str], None]) -> None:
         self.progress = progress
-        self._line = line
+        self.line = line
         self._headed = False
+
+    def budget(self, name: str, used: float, budget: float) -> None:
+        """How much of its CPU seconds a contestant has used."""
+        if self.progress:
+            self.progress(name, min(round(used), max(round(budget) - 1, 0)), max(round(budget), 1))
 
     def entry(self, entry: Mapping[str, Any]) -> None:
         """A candidate of the search, as soon as it is measured."""
         if not self._headed:
-            self._line(LEADERBOARD_HEADER)
+            self.line(LEADERBOARD_HEADER)
             self._headed = True
-        self._line(leaderboard_line(entry))
+        self.line(leaderboard_line(entry))
 
 
 @contextlib.contextmanager

@@ -30,12 +30,15 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^classic-cv .*$", "".join(blocks(README, "")), flags=re.M)
     names = [shlex.split(command)[1] for command in commands]
-    assert names == ["demo", "fit", "predict", "evaluate", "fit", "fit"]
-    # The last two train networks for minutes: their options are real ones.
-    for command in commands[4:]:
-        parent = cli.make_context("classic-cv", ["fit"])
-        context = cli.commands["fit"].make_context("fit", shlex.split(command)[2:], parent=parent)
-        assert context.params["recipe"].startswith("hybrid")
+    assert names == ["demo", "fit", "predict", "evaluate", "fit", "fit", "compare", "compare"]
+    # The others train networks for minutes: their options are real ones.
+    for command, name in zip(commands[4:], names[4:], strict=True):
+        parent = cli.make_context("classic-cv", [name])
+        context = cli.commands[name].make_context(name, shlex.split(command)[2:], parent=parent)
+        if name == "fit":
+            assert context.params["recipe"].startswith("hybrid")
+        else:
+            assert context.params["report_file"] or context.params["challenger"] == "mine"
     for command in commands[:4]:
         # The search takes what it is given: not minutes here. It counts from the start of the process.
         limit = ["--time-limit", "20s"] if "classic-cv fit " in command else []

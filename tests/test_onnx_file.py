@@ -299,6 +299,24 @@ def test_a_tensor_in_another_node_than_constant_is_refused() -> None:
     refused(model_of([helper.make_node("Relu", ["x"], ["y"], alpha=tensor)]), "has a tensor as an attribute")
 
 
+def test_the_value_of_a_constant_of_a_shape_is_no_weight() -> None:
+    """Exporters of attention write these."""
+    value = helper.make_tensor("v", TensorProto.FLOAT, [1], [2.0])
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["twos"], value=value),
+        helper.make_node("Greater", ["x", "twos"], ["large"]),
+        helper.make_node("Where", ["large", "x", "twos"], ["y"]),
+    ]
+    summary = inspect(model_of(nodes))
+    assert summary.operators == ("Shape", "ConstantOfShape", "Greater", "Where")
+    assert (summary.initializers, count_parameters(summary)) == ((), 0)
+    pair = helper.make_tensor("v", TensorProto.FLOAT, [2], [2.0, 3.0])
+    refused(
+        model_of([helper.make_node("ConstantOfShape", ["x"], ["y"], value=pair)]), "has a tensor as an attri"
+    )
+
+
 def test_a_constant_without_one_plain_value_is_refused() -> None:
     text = "allowed are one output and one of value, value_float"
     refused(model_of([helper.make_node("Constant", [], ["y"], value_string="a")]), text)

@@ -50,7 +50,7 @@ def _text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DatasetError(f"{path}: line {line} is not UTF-8 text; save the manifest as UTF-8") from None
+        raise DatasetError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from None
 
 
 def _rows(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
@@ -81,11 +81,20 @@ def _delimiter(path: Path, text: str) -> str:
     return max(candidates, key=score)
 
 
+def read_table(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number, fields) of each row that is not blank, the header first; comma, tab or semicolon between fields.
+
+    Raises:
+        DatasetError: it cannot be read, is not UTF-8, or its quotes do not match.
+    """
+    text = _text(path)
+    return _rows(path, text, _delimiter(path, text))
+
+
 def has_path_column(path: Path) -> bool:
     """Whether this file's header has a path or file column; not every CSV beside images is a manifest."""
     try:
-        text = _text(path)
-        rows = _rows(path, text, _delimiter(path, text))
+        rows = read_table(path)
     except DatasetError:
         return True  # meant or not, reading it says what is wrong
     return bool(rows) and any(field.casefold() in PATH_COLUMNS for field in rows[0][1])
@@ -199,8 +208,7 @@ def read_manifest(path: Path, target: str | None = None) -> Dataset:
     Raises:
         DatasetError: not UTF-8, no rows, columns missing or ambiguous, or no row that can be used.
     """
-    text = _text(path)
-    rows = _rows(path, text, _delimiter(path, text))
+    rows = read_table(path)
     if len(rows) < 2:
         raise DatasetError(f"{path}: the manifest has no rows{'' if rows else ' and no header'}")
     header = rows[0][1]

@@ -152,8 +152,12 @@ def _parts(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield rows[start : start + ROWS]
 
 
-def make_session(network: bytes) -> Any:
-    """An ONNX Runtime session on one thread of the CPU.
+def make_session(network: bytes, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Args:
+        network: an ONNX file.
+        threads: that compute one answer. They do not spin while they wait: that would take the time of others.
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed.
@@ -167,7 +171,8 @@ def make_session(network: bytes) -> Any:
             "pip install 'classic-cv[onnx]'"
         ) from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])

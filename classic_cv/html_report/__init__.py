@@ -1,7 +1,7 @@
-"""A fit or an evaluation as one HTML file that opens anywhere, without a network and without JavaScript.
+"""A fit, an evaluation or a comparison as one HTML file that opens anywhere, without a network and without JavaScript.
 
 It computes no metrics: it draws what it is given. Importing this package is cheap; matplotlib and Jinja2 are
-loaded by the first ``render_report``.
+loaded by the first page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Mistake", "render_report"]
+__all__ = ["Disagreement", "Mistake", "render_comparison", "render_report"]
+
+Answer = tuple[str, str, float | None, bool]
+"""(contestant, class name, its probability from 0 to 1 or None, whether it is right)"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,23 @@ class Mistake:
     probability: float | None
 
 
+@dataclass(frozen=True)
+class Disagreement:
+    """A test image on which contestants of a comparison differ.
+
+    Args:
+        name: file name.
+        pixels: RGB (height, width, 3), a thumbnail up to about 160 px; it is embedded as it is.
+        truth: class name.
+        answers: what each contestant said.
+    """
+
+    name: str
+    pixels: NDArray[np.uint8]
+    truth: str
+    answers: Sequence[Answer]
+
+
 def render_report(report: Mapping[str, Any], mistakes: Sequence[Mistake] = ()) -> str:
     """The report as the text of one HTML file; the same input gives the same text.
 
@@ -46,3 +66,19 @@ def render_report(report: Mapping[str, Any], mistakes: Sequence[Mistake] = ()) -
     from classic_cv.html_report._page import page
 
     return page(report, mistakes)
+
+
+def render_comparison(
+    record: Mapping[str, Any], disagreements: Sequence[Disagreement] = (), rules: str = ""
+) -> str:
+    """A comparison as the text of one HTML file; the same input gives the same text.
+
+    Args:
+        record: JSON-like data, as ``classic-cv compare`` writes it. A section is left out when what it shows is
+            missing, None or empty. All text in it may hold anything: it is escaped.
+        disagreements: pictures on which the best classical and the best deep contestant disagree.
+        rules: what the contestants had to keep to, shown as it is.
+    """
+    from classic_cv.html_report._comparison import comparison_page
+
+    return comparison_page(record, disagreements, rules)

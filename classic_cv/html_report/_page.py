@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import functools
-import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from classic_cv.html_report import _charts
+from classic_cv.html_report import _charts, _scatter
 from classic_cv.html_report._format import (
     MISSING,
     Format,
@@ -32,11 +26,10 @@ from classic_cv.html_report._format import (
     share,
     size_text,
 )
+from classic_cv.html_report._parts import Record, bar, picture, render, text_of
 
 if TYPE_CHECKING:
     from classic_cv.html_report import Mistake
-
-Record = Mapping[str, Any]
 
 MOST_SKIPPED = 50
 MOST_CONFUSIONS = 20
@@ -46,29 +39,11 @@ MOST_OPEN = 40
 """Rows of the per-class table that are shown without unfolding it."""
 MOST_BARS = 60
 """Classes up to which the class balance has a labelled bar each."""
-SMALL_PICTURE = 64
-"""Pictures up to this many px are kept exactly and enlarged without smoothing."""
-
-# Characters that neither HTML nor XML allows, and those that make text read backwards. Lone surrogates come from
-# file names that are not UTF-8.
-_ILLEGAL = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-)
 
 
 def page(report: Record, mistakes: Sequence[Mistake]) -> str:
     """The whole page."""
-    return _ILLEGAL.sub("\ufffd", _template().render(context(report, mistakes)))
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(
-        resources.files(__package__).joinpath("template.html.j2").read_text(encoding="utf-8")
-    )
+    return render("template.html.j2", context(report, mistakes))
 
 
 def context(report: Record, mistakes: Sequence[Mistake]) -> dict[str, Any]:
@@ -119,16 +94,12 @@ def facts(report: Record) -> list[tuple[str, str]]:
         ("data", report.get("data")),
         ("recipe", report.get("recipe")),
         ("target", report.get("target") if is_regression(report) else None),
-        ("classes", None if is_regression(report) else _text(report, "classes", str)),
-        ("training images", _text(report, "n_train", str)),
-        (f"{test.get('part') or 'test'} images", _text(test, "n", str)),
-        ("fitted in", _text(report, "fit_seconds", duration)),
+        ("classes", None if is_regression(report) else text_of(report, "classes", str)),
+        ("training images", text_of(report, "n_train", str)),
+        (f"{test.get('part') or 'test'} images", text_of(test, "n", str)),
+        ("fitted in", text_of(report, "fit_seconds", duration)),
     ]
     return [(label, str(text)) for label, text in found if text not in (None, "")]
-
-
-def _text(record: Record, key: str, text: Any) -> str | None:
-    return text(record[key]) if is_number(record.get(key)) else None
 
 
 # --- tiles --------------------------------------------------------------------------------------------------
@@ -163,15 +134,9 @@ def _tile(test: Record, key: str, label: str, text: Format, meaning: str) -> dic
         "value": text(test[key]),
         "unit": "",
         "interval": ci_text(interval, text),
-        "bar": _bar(interval[0], interval[1], test[key]) if scale and interval else None,
+        "bar": bar(interval[0], interval[1], test[key]) if scale and interval else None,
         "meaning": meaning,
     }
-
-
-def _bar(low: float, high: float, value: float) -> dict[str, str]:
-    """CSS lengths of an interval on a scale from 0 to 1."""
-    low, high, value = (min(1.0, max(0.0, end)) for end in (low, high, value))
-    return {"left": f"{100 * low:.2f}%", "width": f"{100 * (high - low):.2f}%", "at": f"{100 * value:.2f}%"}
 
 
 def cost_tiles(test: Record) -> list[dict[str, Any]]:
@@ -233,9 +198,9 @@ def _scoring(search: Record) -> Score:
 
 def _board_row(row: Record, score: Score, scale: tuple[float, float] | None) -> dict[str, Any]:
     interval = ci(row, "score_ci95")
-    bar = None
+    whisker = None
     if scale and interval and is_number(row.get("score")):
-        bar = _bar(*((end - scale[0]) / (scale[1] - scale[0]) for end in (*interval, row["score"])))
+        whisker = bar(*((end - scale[0]) / (scale[1] - scale[0]) for end in (*interval, row["score"])))
     return {
         "winner": row.get("status") == "winner",
         "recipe": row.get("recipe"),
@@ -243,7 +208,7 @@ def _board_row(row: Record, score: Score, scale: tuple[float, float] | None) -> 
         "head": row.get("head") or MISSING,
         "score": maybe(row.get("score"), score.text),
         "interval": ci_text(interval, score.text),
-        "bar": bar,
+        "bar": whisker,
         "n_rows": maybe(row.get("n_rows"), str),
         "fit": maybe(row.get("fit_seconds"), duration),
         "ms": maybe(row.get("ms_per_image"), fixed(2)),
@@ -256,9 +221,9 @@ def _board_row(row: Record, score: Score, scale: tuple[float, float] | None) -> 
 def _search_terms(search: Record) -> list[tuple[str, str]]:
     found = [
         ("ended", search.get("stopped")),
-        ("took", _text(search, "seconds", duration)),
-        ("time limit", _text(search, "time_limit", duration)),
-        ("latency limit", _text(search, "latency_limit_ms", lambda ms: f"{ms:g} ms")),
+        ("took", text_of(search, "seconds", duration)),
+        ("time limit", text_of(search, "time_limit", duration)),
+        ("latency limit", text_of(search, "latency_limit_ms", lambda ms: f"{ms:g} ms")),
     ]
     return [(label, str(text)) for label, text in found if text]
 
@@ -276,7 +241,7 @@ def latency_chart(search: Record) -> Markup | None:
     rows.sort(key=lambda row: _pixels(row.get("size")))
     names = [str(row.get("recipe")) for row in rows]
     candidates = [
-        _charts.Candidate(
+        _scatter.Candidate(
             # The same recipe at several sizes needs the size to tell its points apart.
             f"{name}, {size_text(row.get('size'))}" if names.count(name) > 1 else name,
             row["ms_per_image"],
@@ -287,7 +252,7 @@ def latency_chart(search: Record) -> Markup | None:
         )
         for name, row in zip(names, rows, strict=True)
     ]
-    return _charts.score_against_latency(candidates, _scoring(search))
+    return _scatter.score_against_cost(candidates, _scoring(search))
 
 
 def _pixels(size: Any) -> float:
@@ -375,32 +340,12 @@ def _class_row(name: str, figures: Record) -> dict[str, Any]:
 
 def mistake_card(mistake: Mistake) -> dict[str, Any]:
     """A picture with what it is and what it was taken for."""
-    height, width = mistake.pixels.shape[:2]
-    return {
+    return picture(mistake.pixels) | {
         "name": mistake.name,
-        "image": picture(mistake),
-        "width": width,
-        "height": height,
-        "small": max(height, width) <= SMALL_PICTURE,
         "truth": mistake.truth,
         "predicted": mistake.predicted,
         "probability": share(mistake.probability) if is_number(mistake.probability) else "",
     }
-
-
-def picture(mistake: Mistake) -> str:
-    """A data URL: PNG for pictures so small that every pixel is seen, JPEG for others."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(mistake.pixels))
-    exact = max(image.size) <= SMALL_PICTURE
-    buffer = io.BytesIO()
-    if exact:
-        image.save(buffer, "PNG", optimize=True)
-    else:
-        image.save(buffer, "JPEG", quality=85)
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{'png' if exact else 'jpeg'};base64,{encoded}"
 
 
 def calibration(test: Record) -> dict[str, Any] | None:
@@ -520,10 +465,10 @@ def reproduce(report: Record, test: Record) -> list[tuple[str, str]]:
     versions: Iterable[tuple[str, Any]] = (test.get("versions") or {}).items()
     found = [
         ("split fingerprint", report.get("split_sha256")),
-        ("seed", _text(report, "seed", str)),
+        ("seed", text_of(report, "seed", str)),
         ("model file", report.get("model")),
         ("hardware", test.get("cpu")),
-        ("threads", _text(test, "threads", str)),
+        ("threads", text_of(test, "threads", str)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions)),
     ]
     return [(label, str(text)) for label, text in found if text]

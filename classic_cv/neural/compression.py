@@ -234,7 +234,12 @@ POOLING = ("ReduceMean", "ReduceMax", "GlobalAveragePool", "GlobalMaxPool")
 """From these on everything stays in float32."""
 
 
-def quantized(network: bytes, calibration: Sequence[Inputs]) -> bytes:
+def quantized(
+    network: bytes,
+    calibration: Sequence[Inputs],
+    operators: Sequence[str] = QUANTIZED,
+    kept_float: Callable[[Any], list[str]] | None = None,
+) -> bytes:
     """The convolutional part in 8 bits: weights int8 per channel, what flows between them uint8.
 
     Static quantisation by ONNX Runtime with ``QuantizeLinear`` and ``DequantizeLinear`` around operators; ranges are
@@ -248,8 +253,11 @@ def quantized(network: bytes, calibration: Sequence[Inputs]) -> bytes:
     The same network and images give the same bytes on one machine.
 
     Args:
-        network: an ONNX file as ``to_onnx`` gives it.
+        network: an ONNX file, with the default arguments one as ``to_onnx`` gives it.
         calibration: batches of its inputs, one at least.
+        operators: that work on 8 bits.
+        kept_float: names, in a ModelProto, of nodes that stay in float32 all the same; by default those from the
+            pooling on.
 
     Raises:
         ValueError: no calibration batch.
@@ -268,12 +276,12 @@ def quantized(network: bytes, calibration: Sequence[Inputs]) -> bytes:
             path,
             _reader(calibration),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=QUANTIZED,
+            op_types_to_quantize=list(operators),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_from_pooling_on(model),
+            nodes_to_exclude=(kept_float or _from_pooling_on)(model),
         )
         result = _compact(stripped(onnx.load(path)))
     inspect(result, "quantised network")

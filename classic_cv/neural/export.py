@@ -119,7 +119,7 @@ def to_onnx(deployed: Deployed, shape: tuple[int, int, int], n_features: int) ->
     pixels, features = torch.zeros(2, *shape), torch.zeros(2, n_features)
     inputs = (pixels, features) if n_features else (pixels,)
     batch = {0: torch.export.Dim("n")}
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             deployed.eval(),
             inputs,
@@ -164,7 +164,7 @@ def stripped(model: object) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's chatter: nothing in it is about the network."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

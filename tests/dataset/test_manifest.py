@@ -158,8 +158,8 @@ def test_target_column_by_name(tmp_path: Path) -> None:
         ("path,split\n0.png,train\n", "no target column beside 'path'; its columns are: path, split"),
         ("path,a,A\n0.png,1,2\n", "column 'a' occurs more than once; its columns are: path, a, A"),
         ("path,label\n0.png,'a\n1.png,\"b\n", "line 3: unexpected end of data"),
-        (b"path,label\n0.png,caf\xe9\n", "line 2 is not UTF-8 text; save the manifest as UTF-8"),
-        ("path,label\n0.png,a\n".encode("utf-16"), "line 1 is not UTF-8 text; save the manifest as UTF-8"),
+        (b"path,label\n0.png,caf\xe9\n", "line 2 is not UTF-8 text; save the file as UTF-8"),
+        ("path,label\n0.png,a\n".encode("utf-16"), "line 1 is not UTF-8 text; save the file as UTF-8"),
     ],
 )
 def test_manifests_that_cannot_be_read(tmp_path: Path, text: str | bytes, reason: str) -> None:
