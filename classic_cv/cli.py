@@ -5,13 +5,14 @@ Heavy modules are imported inside the commands, so that ``predict`` starts fast.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -553,7 +554,7 @@ def compare(
         test_fraction=test_fraction,
         given={key: value for key, value in given.items() if value is not None},
     )
-    with live() as show:
+    with live() as show, _kept_in(folder):
         found = run(
             data,
             contestants,
@@ -611,6 +612,16 @@ def _write_report(path: Path | None, report: dict[str, Any], mistakes: list[Any]
 
     page = render_report({**report, "command": shlex.join(["classic-cv", *sys.argv[1:]])}, mistakes)
     write_atomically(path, page.encode())
+
+
+@contextlib.contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Say what an interruption leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nwhat is done is kept in {folder}: the same command goes on from there", err=True)
+        raise
 
 
 def _write_comparison(path: Path, record: dict[str, Any], disagreements: list[Any]) -> None:

@@ -8,7 +8,6 @@ judged by those.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -113,14 +112,14 @@ def decide(
     Args:
         job: data, split and task.
         recipe: of the network.
-        deadline: ``time.perf_counter()`` when its training has to end.
+        deadline: ``job.clock()`` when its training has to end.
         latency_limit: in ms for the 95th percentile, or None.
         rival: fits the winner so far without the images (dataset indices) given.
 
     Returns:
         None where no network could be trained, or where it is too slow, or held out nothing.
     """
-    started = time.perf_counter()
+    started = job.clock()
     try:
         model, extraction = fit_recipe(replace(job, deadline=deadline), recipe)
         if latency_limit is not None:
@@ -133,7 +132,7 @@ def decide(
     # Its pixels are not needed any more, and the rival's features take room.
     extraction = Extraction(extraction.X[:0].copy(), extraction.kept, extraction.problems)
     items, losses = _losses(job, held_out, (rival(held_out), model))
-    network = _entry(job, model, items, losses[1], time.perf_counter() - started)
+    network = _entry(job, model, items, losses[1], job.clock() - started)
     lead = (losses[0] - losses[1]) * network.last.weight * len(items)
     error = float(lead.std(ddof=1) / np.sqrt(len(lead)))
     return Outcome(model, extraction, network, float(lead.mean()) > error)

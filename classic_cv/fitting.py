@@ -86,9 +86,10 @@ class Job:
 
     Attributes:
         train: dataset indices for training, ascending: the training and the validation part.
-        started: ``time.perf_counter()`` when the work began.
-        deadline: ``time.perf_counter()`` until which a network may be trained; infinity for as long as it likes.
+        started: ``clock()`` when the work began.
+        deadline: ``clock()`` until which a network may be trained; infinity for as long as it likes.
         log, checkpoint: files of a network's training, see ``fit``.
+        clock: what a search goes by, in seconds that run at most as fast as ``time.perf_counter()``.
     """
 
     dataset: Dataset
@@ -104,6 +105,7 @@ class Job:
     deadline: float = math.inf
     log: Path | None = None
     checkpoint: Path | None = None
+    clock: Callable[[], float] = time.perf_counter
 
     def training_indices(self, recipe: Recipe) -> NDArray[np.int64]:
         """The images that a recipe is fitted on, ascending: all, or its number of them."""
@@ -393,7 +395,7 @@ def _fit_network(job: Job, recipe: Recipe, featurizer: Featurizer, training: Tra
     assert isinstance(recipe.head, HybridSettings)
     shape = featurizer.extractors[-1].shape_  # type: ignore[attr-defined]
     around = Surroundings(
-        deadline=job.deadline,
+        deadline=time.perf_counter() + job.deadline - job.clock(),
         n_learned=featurizer.n_learned,
         features_of=lambda pixels: featurizer.transform_pixels(pixels)[:, : -int(shape.prod())],
         log=job.log,

@@ -391,7 +391,7 @@ def parse_recipe(table: Mapping[str, Any], *, name: str, source: str) -> Recipe:
     try:
         tables = msgspec.convert(dict(table), _Tables)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{source}: {_readable(error)}") from None
+        raise RecipeError(f"{source}: {readable(error)}") from None
     features = tuple(_feature(entry, index, source) for index, entry in enumerate(tables.features))
     if not features and not isinstance(tables.head, DummySettings | HybridSettings):
         raise RecipeError(f"{source}: no [[features]] given; this head needs at least one")
@@ -412,11 +412,11 @@ def _feature(entry: dict[str, Any], index: int, source: str) -> FeatureSettings:
         settings = msgspec.convert(params, params_struct(EXTRACTORS[kind]))
         size = None if size is None else msgspec.convert({"image_size": size}, _OwnSize).image_size
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{source}: {_readable(error, f'features[{index}]')}") from None
+        raise RecipeError(f"{source}: {readable(error, f'features[{index}]')}") from None
     return FeatureSettings(kind, msgspec.to_builtins(settings), size)
 
 
-def _readable(error: msgspec.ValidationError, prefix: str = "") -> str:
+def readable(error: msgspec.ValidationError, prefix: str = "") -> str:
     """``head.C: expected float > 0`` from msgspec's ``Expected `float` > 0 - at `$.head.C```."""
     message, _, path = str(error).partition(" - at `")
     key = f"{prefix}{path.rstrip('`').removeprefix('$')}".lstrip(".")

@@ -192,11 +192,11 @@ class _Search:
         """New candidates; those over the latency limit are only noted."""
         known = {c.recipe.name for c in self.candidates}
         added: list[Candidate] = []
-        started, budget = time.perf_counter(), ADD_SHARE * self._left()
+        started, budget = self.job.clock(), ADD_SHARE * self._left()
         for recipe in recipes:
             if recipe.name in known:
                 continue
-            if added and time.perf_counter() - started > budget:
+            if added and self.job.clock() - started > budget:
                 self.stopped = "the time limit"
                 break
             shadow = self._shadow(recipe)
@@ -231,9 +231,9 @@ class _Search:
             budget = FIRST_SHARE * self._left()
         else:
             runners, budget = self._survivors(SURVIVORS[min(number, len(SURVIVORS)) - 1]), np.inf
-        started = time.perf_counter()
+        started = self.job.clock()
         for candidate in runners:
-            if number == 0 and self._measured(n) and time.perf_counter() - started > budget:
+            if number == 0 and self._measured(n) and self.job.clock() - started > budget:
                 candidate.status = "not reached in time"
                 self.stopped = "the time limit"
                 continue
@@ -289,18 +289,18 @@ class _Search:
         self._tell(candidate)
 
     def _measure(self, candidate: Candidate, n: int) -> None:
-        start = time.perf_counter()
+        start = self.job.clock()
         extraction = self._extract(candidate, n)
-        extracted = time.perf_counter()
+        extracted = self.job.clock()
         training = training_set(self.job, extraction, self.store.sketch(candidate.recipe).group_widths)
         shape = training.X.shape
         effort = self._effort(candidate, n)
         choice = choose(candidate.recipe.head, training, effort)
-        cv_seconds = time.perf_counter() - extracted
+        cv_seconds = self.job.clock() - extracted
         fits = values_tried(choice.summary) * len(choice.rows) / len(training.y)
         self.forecast.note_comparison(candidate, shape, cv_seconds, fits)
         candidate.rungs.append(
-            measured(training, extraction, choice, n, time.perf_counter() - start, cv_seconds, fits)
+            measured(training, extraction, choice, n, self.job.clock() - start, cv_seconds, fits)
         )
 
     def _extract(self, candidate: Candidate, n: int) -> Extraction:
@@ -308,13 +308,13 @@ class _Search:
         recipe = candidate.recipe
         unlearned, missing = self.store.unlearned(recipe), self.store.missing(recipe, n)
         whole = missing == self.store.missing(recipe, n, all_features=True)
-        start = time.perf_counter()
+        start = self.job.clock()
         self.store.featurizer(recipe)
-        learned = time.perf_counter()
+        learned = self.job.clock()
         extraction = self.store.extraction(recipe, n)
         self.forecast.note_learning(candidate, unlearned, learned - start)
         if whole:
-            self.forecast.note_extraction(candidate, missing, time.perf_counter() - learned)
+            self.forecast.note_extraction(candidate, missing, self.job.clock() - learned)
         return extraction
 
     def _effort(self, candidate: Candidate, n: int) -> Effort:
@@ -339,7 +339,7 @@ class _Search:
         ranking = self._ranking()
         ms = ranking[0].shadow.ms if ranking else 1.0
         after = OVERHEAD + 1.2 * (n_test * ms * self.forecast.speed + 200 * ms) / 1e3
-        left: float = self.job.started + self.time_limit - after - time.perf_counter()
+        left: float = self.job.started + self.time_limit - after - self.job.clock()
         return left
 
     # Comparison.
@@ -408,7 +408,7 @@ class _Search:
             return fit_recipe(self.job, recipe, extraction, self.store.featurizer(recipe))[0]
 
         recipe = network_recipe(self.job, spare, self.latency_limit)
-        deadline = time.perf_counter() + spare
+        deadline = self.job.clock() + spare
         outcome = decide(self.job, recipe, deadline, self.latency_limit, rival)
         if outcome is None:
             return None
@@ -515,7 +515,7 @@ class _Search:
         return {
             "scoring": self._scoring(),
             "stopped": self.stopped,
-            "seconds": time.perf_counter() - self.job.started,
+            "seconds": self.job.clock() - self.job.started,
             "time_limit": self.time_limit,
             "latency_limit_ms": self.latency_limit,
             "notes": self._notes(winner),

@@ -1,7 +1,7 @@
 """Contestants on one split, within one budget of CPU seconds, and a verdict.
 
-``compare`` and ``Options`` are what a caller needs; ``FitTask``, ``Fitted`` and ``Predictor`` what a contestant written in
-Python does. They are imported when they are asked for, since each contestant's process imports this package.
+``compare`` and ``Options`` are what a caller needs; ``FitTask``, ``Fitted`` and ``Predictor`` what a contestant written
+in Python does. They are imported when they are asked for, since each contestant's process imports this package.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ WORTH = 1.25
 LEAST_EXPONENT, MOST_EXPONENT = 1.0, 2.0
 """The cost of a fit grows with such a power of the images: features linearly, a kernel's matrix with the square."""
 
-WALL_SHARE = 0.97
+PLANNED = 0.95
 """Share of the CPU seconds left, per thread, that a search or a training is given as its time limit."""
 
 MAX_BAD = 0.5
@@ -49,7 +49,7 @@ MAX_BAD = 0.5
 def fit_recipe_in_budget(recipe: Recipe | None, task: FitTask) -> Fitted:
     """Fit a recipe, or search for the best one (None), and write the model into the task's folder.
 
-    A network, and a search, end by themselves: CPU seconds become a time limit by the number of threads. Any other
+    A network, and a search, end by themselves: their clock shows the CPU seconds that are used, per thread. Any other
     recipe is fitted on a subset first, then on the largest nested subset that the CPU seconds pay for.
 
     Raises:
@@ -57,12 +57,10 @@ def fit_recipe_in_budget(recipe: Recipe | None, task: FitTask) -> Fitted:
     """
     if recipe is not None and isinstance(recipe.head, HybridSettings):
         require_torch(f"recipe {recipe.name}")
-    started = time.perf_counter()
     if recipe is None or isinstance(recipe.head, HybridSettings):
-        limit = WALL_SHARE * task.budget.left / task.threads
-        model, log = _fit(recipe, task, started, limit)
+        model, log, skipped = _fit(recipe, task, PLANNED * task.budget.left / task.threads)
         _save(model, task.folder)
-        return _told(model, log)
+        return _told(model, log, skipped)
     return _largest_affordable(recipe, task)
 
 
@@ -74,11 +72,10 @@ def _largest_affordable(recipe: Recipe, task: FitTask) -> Fitted:
     n = min(most, max(PILOT_IMAGES, PILOT_PER_CLASS * len(task.class_names)))
     costs: list[tuple[int, float]] = []
     log: list[str] = []
-    model: Model | None = None
     while True:
         before = task.budget.used()
         part = msgspec.structs.replace(recipe, train=msgspec.structs.replace(recipe.train, images=n))
-        model, _ = _fit(part if n < total else recipe, task, time.perf_counter(), math.inf)
+        model, _, skipped = _fit(part if n < total else recipe, task, math.inf)
         _save(model, task.folder)
         cost = task.budget.used() - before
         costs.append((n, cost))
@@ -89,7 +86,7 @@ def _largest_affordable(recipe: Recipe, task: FitTask) -> Fitted:
         n = following
     if n < most:
         log.append(f"more than {n:,} images would not fit the budget of {task.budget.total:g} CPU seconds")
-    return _told(model, log)
+    return _told(model, log, skipped)
 
 
 def next_size(costs: Sequence[tuple[int, float]], most: int, left: float) -> int | None:
@@ -116,11 +113,19 @@ def next_size(costs: Sequence[tuple[int, float]], most: int, left: float) -> int
     return found if found >= min(WORTH * n, most) else None
 
 
-def _fit(recipe: Recipe | None, task: FitTask, started: float, time_limit: float) -> tuple[Model, list[str]]:
-    """A model, and what the search says of its candidates."""
+def _fit(
+    recipe: Recipe | None, task: FitTask, time_limit: float
+) -> tuple[Model, list[str], list[dict[str, str]]]:
+    """A model, what the search says of its candidates, and the images that could not be used."""
     none = np.zeros(0, np.int64)
     split = Split(train=task.train, val=none, test=none, groups=task.groups, given=True, fingerprint="")
     decided = Task("classification", task.y, task.class_names)
+
+    def clock() -> float:
+        # Where all threads are busy it runs as fast as a clock on the wall, where one is, slower.
+        return task.budget.used() / task.threads
+
+    started = clock()
     job = Job(
         task.dataset,
         split,
@@ -133,28 +138,30 @@ def _fit(recipe: Recipe | None, task: FitTask, started: float, time_limit: float
         started,
         task.progress,
         deadline=started + time_limit,
+        clock=clock,
     )
     log: list[str] = [] if recipe is not None else [LEADERBOARD_HEADER]
-    model, _, summary = fit_job(
+    model, extraction, summary = fit_job(
         job, recipe, time_limit, on_entry=lambda entry: log.append(leaderboard_line(entry))
     )
     if summary is not None:
         log += summary["notes"]
-    return model, log
+    skipped = [{"image": problem.source, "reason": problem.reason} for problem in extraction.problems]
+    return model, log, skipped
 
 
 def _save(model: Model, folder: Path) -> None:
     model.save(folder / MODEL)
 
 
-def _told(model: Model, log: list[str]) -> Fitted:
+def _told(model: Model, log: list[str], skipped: list[dict[str, str]]) -> Fitted:
     """What a fitted model tells of itself."""
     network = (model.course or {}).get("network", {})
     training = network.get("training", {})
     details: dict[str, Any] = {"recipe": model.recipe.name, "recipe_toml": model.recipe.to_toml()}
     if network:
         details |= {"kind": "hybrid", "n_parameters": network["n_parameters"]}
-    return Fitted(model.metadata.n_train, training.get("epochs"), log=log, details=details)
+    return Fitted(model.metadata.n_train, training.get("epochs"), log=log, skipped=skipped, details=details)
 
 
 class ModelPredictor:

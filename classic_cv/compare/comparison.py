@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from classic_cv.artifact import write_atomically
 from classic_cv.compare.contestant import Progress
 from classic_cv.compare.curves import crossover, mean_and_interval
 from classic_cv.compare.entries import SHUFFLED, Entry, Limits, default_names, parse_entries
@@ -180,7 +182,10 @@ def compare(
             raise DatasetError(
                 f"{arena.dataset.name}: none of its test images can be read: {harness.problems[0]}"
             )
-        return _Comparing(harness, entries, options).run()
+        found = _Comparing(harness, entries, options).run()
+    text = json.dumps(found.record, ensure_ascii=False, indent=2) + "\n"
+    write_atomically(store.folder / "comparison.json", text.encode())
+    return found
 
 
 def _arena(data: str | Path, options: Options, target: str | None, positive: str | None) -> Arena:
@@ -400,6 +405,9 @@ class _Comparing:
     ) -> dict[str, Any]:
         arena, options, rules = self.arena, self.options, self.arena.rules
         skipped = skipped_images(arena.dataset, arena.split, self.harness.problems)
+        skipped += [entry for row in rows for entry in row.pop("skipped", [])]
+        # Most contestants skip the same ones.
+        skipped = list({entry["image"]: entry for entry in skipped}.values())
         return {
             "format": FORMAT,
             "data": arena.dataset.name,

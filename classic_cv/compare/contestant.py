@@ -71,8 +71,9 @@ class Fitted:
         n_fit: images that the stored model was fitted on.
         epochs: passes over them of the final training; None where that is no notion of the method.
         history: an entry per validation, for the learning curves of networks: ``cpu_seconds`` of the budget used,
-            ``epoch``, ``training_loss``, ``validation_accuracy``.
+            ``epoch``, ``validation_accuracy``, and ``training_loss`` unless it is before the first step.
         log: lines on what was decided and why.
+        skipped: ``image`` and ``reason`` of each training image that could not be used.
         details: anything else that a report may show, as plain data.
     """
 
@@ -80,6 +81,7 @@ class Fitted:
     epochs: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -247,13 +247,7 @@ def fit_entry(entry: Entry, task: FitTask, limits: Limits, twin: Path | None = N
 
 def _joined(fitted: Fitted, quantised: Fitted) -> Fitted:
     """What training and quantising tell together."""
-    return Fitted(
-        fitted.n_fit,
-        fitted.epochs,
-        fitted.history,
-        fitted.log + quantised.log,
-        fitted.details | quantised.details,
-    )
+    return replace(fitted, log=fitted.log + quantised.log, details=fitted.details | quantised.details)
 
 
 def _fit_network(entry: Entry, task: FitTask, limits: Limits) -> Fitted:

@@ -239,7 +239,9 @@ class Harness:
                     "fit_cpu_seconds": ended.cpu_seconds,
                 }
         extra = 0.0 if twin is None else float(twin.result["fit_cpu_seconds"] or 0.0)
-        result |= {name: fit.told[name] for name in ("n_fit", "epochs", "history", "log", "details")}
+        result |= {
+            name: fit.told[name] for name in ("n_fit", "epochs", "history", "log", "skipped", "details")
+        }
         result |= {
             "fit_cpu_seconds": fit.cpu_seconds + extra,
             "fit_seconds": fit.seconds,
@@ -310,7 +312,7 @@ class Harness:
 
     def _read(self, run: Run) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
         """Answers that the user brought; their latency is what the file says."""
-        from classic_cv.compare.given import read_predictions
+        from classic_cv.compare.predictions import read_predictions
 
         result = dict(NOT_FITTED)
         dataset, names = self.arena.dataset, self.arena.class_names

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from classic_cv.compare.wording import listed
-from classic_cv.report import notes_text, table
+from classic_cv.report import notes_text, skipped_text, table
 
 COLUMNS = (
     "contestant",
@@ -45,6 +45,7 @@ def comparison_text(record: Mapping[str, Any]) -> str:
         *(_wrapped(f"{name}: ", text) for name, text in _answers(record)),
         *(_wrapped("WARNING: ", warning) for warning in verdict["warnings"]),
         *([notes_text(record["notes"])] if record["notes"] else []),
+        *([skipped_text(record["skipped"])] if record.get("skipped") else []),
         f"split: {record['split_sha256'][:16]}… (seed {record['seed']})",
     ]
     return _plain("\n".join([*figures, "", *judgement]))

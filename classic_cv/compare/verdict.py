@@ -101,7 +101,7 @@ def best(
 
 
 def best_deep(results: Sequence[Result], limits: Limits) -> Result | None:
-    """The most accurate deep one, else hybrid one, else one that the user gave; one that keeps the limits if there is."""
+    """The most accurate deep one, else hybrid, else given one: of those that keep the limits, if there are any."""
     for kinds in (("deep",), ("hybrid",), ("given",)):
         found = best(results, limits, kinds) or best(results, Limits(), kinds)
         if found:

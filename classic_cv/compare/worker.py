@@ -95,6 +95,7 @@ class Worker:
             "epochs": None if fitted.epochs is None else float(fitted.epochs),
             "history": fitted.history,
             "log": fitted.log,
+            "skipped": fitted.skipped,
             "details": fitted.details,
             "threads": verified_threads(),
             "opened": self.guard.opened,

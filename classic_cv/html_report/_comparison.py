@@ -17,7 +17,7 @@ from classic_cv.html_report._format import (
     megabytes,
     share,
 )
-from classic_cv.html_report._parts import Record, bar, picture, render, text_of
+from classic_cv.html_report._parts import Record, bar, picture, render, skipped, text_of
 
 if TYPE_CHECKING:
     from classic_cv.html_report import Disagreement
@@ -56,6 +56,7 @@ def context(record: Record, disagreements: Sequence[Disagreement], rules: str) -
         "disagreements": [card(found) for found in disagreements],
         "outcomes": outcomes(entries),
         "notes": list(record.get("notes") or []),
+        "skipped": skipped(record.get("skipped") or []),
         "decisions": decisions(entries),
         "conditions": conditions(record, entries),
         "rules": rules,

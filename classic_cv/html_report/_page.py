@@ -26,12 +26,11 @@ from classic_cv.html_report._format import (
     share,
     size_text,
 )
-from classic_cv.html_report._parts import Record, bar, picture, render, text_of
+from classic_cv.html_report._parts import Record, bar, picture, render, skipped, text_of
 
 if TYPE_CHECKING:
     from classic_cv.html_report import Mistake
 
-MOST_SKIPPED = 50
 MOST_CONFUSIONS = 20
 MOST_MATRIX = 20
 """Classes up to which the confusion matrix is a table of counts."""
@@ -447,17 +446,6 @@ def errors(test: Record, report: Record) -> dict[str, Any] | None:
 
 
 # --- data and provenance ------------------------------------------------------------------------------------
-
-
-def skipped(found: Sequence[Record]) -> dict[str, Any] | None:
-    """Images that were left out."""
-    if not found:
-        return None
-    return {
-        "text": count(len(found), "image"),
-        "rows": [(entry.get("image", ""), entry.get("reason", "")) for entry in found[:MOST_SKIPPED]],
-        "more": max(0, len(found) - MOST_SKIPPED),
-    }
 
 
 def reproduce(report: Record, test: Record) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import base64
 import functools
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -14,9 +14,12 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from classic_cv.html_report._format import Format, is_number
+from classic_cv.html_report._format import Format, count, is_number
 
 Record = Mapping[str, Any]
+
+MOST_SKIPPED = 50
+"""Images that are named where some were left out."""
 
 SMALL_PICTURE = 64
 """Pictures up to this many px are kept exactly and enlarged without smoothing."""
@@ -79,4 +82,15 @@ def picture(pixels: NDArray[np.uint8]) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "small": small,
+    }
+
+
+def skipped(found: Sequence[Record]) -> dict[str, Any] | None:
+    """Images that were left out."""
+    if not found:
+        return None
+    return {
+        "text": count(len(found), "image"),
+        "rows": [(entry.get("image", ""), entry.get("reason", "")) for entry in found[:MOST_SKIPPED]],
+        "more": max(0, len(found) - MOST_SKIPPED),
     }

@@ -41,6 +41,7 @@ from classic_cv.neural.export import stripped
 from classic_cv.neural.samples import Samples
 from classic_cv.neural.settings import NetworkSettings
 from classic_cv.onnx_file import inspect
+from classic_cv.timing import available_cores
 
 Inputs = Mapping[str, NDArray[Any]]
 """What a stored network is fed: ``pixels`` float32 (n, planes, h, w), perhaps ``features`` float32 (n, n_features)."""
@@ -269,7 +270,7 @@ def quantized(
     if not calibration:
         raise ValueError("no calibration batch given, expected at least one")
     model = _named(onnx.load_from_string(network))
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _quiet(), _threads_of_the_process():
         path = Path(folder, "quantized.onnx")
         quantize_static(
             model,
@@ -286,6 +287,29 @@ def quantized(
         result = _compact(stripped(onnx.load(path)))
     inspect(result, "quantised network")
     return result
+
+
+@contextmanager
+def _threads_of_the_process() -> Iterator[None]:
+    """ONNX Runtime's sessions with as many threads as the process has cores, where they do not say how many.
+
+    The calibrator gives no number, and then ONNX Runtime pins a thread to every core of the machine, those included
+    that the process was told to leave to others.
+    """
+    import onnxruntime
+
+    original = onnxruntime.SessionOptions
+
+    def limited() -> Any:
+        options = original()
+        options.intra_op_num_threads = available_cores()
+        return options
+
+    onnxruntime.SessionOptions = limited
+    try:
+        yield
+    finally:
+        onnxruntime.SessionOptions = original
 
 
 def _named(model: Any) -> Any:
@@ -328,7 +352,13 @@ def _compact(network: bytes) -> bytes:
     quantization = inspect(network).quantization
     model = onnx.load_from_string(network)
     graph = model.graph
-    names = {value.name: value.name for value in [*graph.input, *graph.output]} | {"": ""}
+    own = {value.name for value in [*graph.input, *graph.output]}
+    names = {name: name for name in [*own, ""]}
+
+    def number() -> str:
+        # Some exporters call inputs and outputs by numbers themselves.
+        return f"{len(names)}_" if str(len(names)) in own else str(len(names))
+
     stored: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     kept = []
     for tensor in graph.initializer:
@@ -337,8 +367,8 @@ def _compact(network: bytes) -> bytes:
             if content in stored:
                 names[tensor.name] = stored[content]
                 continue
-            stored[content] = str(len(names))
-        names[tensor.name] = str(len(names))
+            stored[content] = number()
+        names[tensor.name] = number()
         kept.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
         kept[-1].name = names[tensor.name]
     del graph.initializer[:]
@@ -347,7 +377,7 @@ def _compact(network: bytes) -> bytes:
         node.name = ""
         node.input[:] = [names[name] for name in node.input]
         for name in node.output:
-            names.setdefault(name, str(len(names)))
+            names.setdefault(name, number())
         node.output[:] = [names[name] for name in node.output]
     data: bytes = model.SerializeToString(deterministic=True)
     return data
