@@ -442,16 +442,23 @@ def evaluate(
     show_default=True,
     help="Keeps what is done: an interrupted comparison goes on, a contestant more is fitted alone.",
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Cores of every contestant; all by default.")
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="Cores of every contestant; all by default."
+)
 @click.option(
     "--memory-limit",
     type=click.FloatRange(0, min_open=True),
     metavar="MB",
     help="Ends a contestant, not the comparison; 80 % of the machine's memory by default.",
 )
-@click.option("--latency-limit", type=Duration("ms"), help="p95 of one image on one thread that the winner keeps.")
 @click.option(
-    "--size-limit", type=click.FloatRange(0, min_open=True), metavar="MB", help="Model size that the winner keeps."
+    "--latency-limit", type=Duration("ms"), help="p95 of one image on one thread that the winner keeps."
+)
+@click.option(
+    "--size-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MB",
+    help="Model size that the winner keeps.",
 )
 @click.option(
     "--challenger",
@@ -469,12 +476,18 @@ def evaluate(
     help="Also fit the best classical and the best deep one on so many images per class.",
 )
 @click.option(
-    "--draws", type=click.IntRange(1), default=3, show_default=True, help="Choices of images for each point of it."
+    "--draws",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Choices of images for each point of it.",
 )
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Fits of each contestant, by seed."
 )
-@click.option("--onnx-size", type=click.IntRange(1), metavar="PIXELS", help="Of onnx:FILE, where it does not say.")
+@click.option(
+    "--onnx-size", type=click.IntRange(1), metavar="PIXELS", help="Of onnx:FILE, where it does not say."
+)
 @click.option("--onnx-mean", type=Numbers(), metavar="X,...", help="Of onnx:FILE, of pixels from 0 to 1.")
 @click.option("--onnx-std", type=Numbers(), metavar="X,...", help="Of onnx:FILE, of pixels from 0 to 1.")
 @report_option

@@ -395,13 +395,14 @@ def _fit_network(job: Job, recipe: Recipe, featurizer: Featurizer, training: Tra
     assert isinstance(recipe.head, HybridSettings)
     shape = featurizer.extractors[-1].shape_  # type: ignore[attr-defined]
     around = Surroundings(
-        deadline=time.perf_counter() + job.deadline - job.clock(),
+        deadline=job.deadline,
         n_learned=featurizer.n_learned,
         features_of=lambda pixels: featurizer.transform_pixels(pixels)[:, : -int(shape.prod())],
         log=job.log,
         checkpoint=job.checkpoint,
         jobs=job.jobs,
         progress=job.progress,
+        clock=job.clock,
     )
     return fit_hybrid(recipe.head, training, shape.tolist(), around)
 

@@ -69,3 +69,8 @@ def test_the_public_names_are_pinned_and_exist() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         classic_cv.nothing  # noqa: B018
+
+
+def test_a_contestants_process_begins_without_anything_heavy() -> None:
+    """What it imports counts in its cold start and its memory: only what it answers with should."""
+    assert not imported_by("import classic_cv.compare.worker")

@@ -61,9 +61,10 @@ class Arena:
     """Data, split and rules: the same for every contestant.
 
     Attributes:
-        train, test: positions in ``dataset``; those of ``test`` that can be read are found by ``Harness``.
-        y: int64 (len(dataset),).
-        threads: cores that fits, and answers on all threads, may use.
+        train: positions in ``dataset`` that are learned from, those of the split's validation part included.
+        rules: cores, memory, when a process hangs.
+        limits: that the winner has to keep.
+        seed: of the order in which contestants are asked.
         telling: called with (contestant, CPU seconds used, budget).
         lines: called with a line on each thing done.
     """

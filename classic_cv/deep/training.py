@@ -399,7 +399,8 @@ class _Training:
         now = self.clock.used()
         self.judging = now - start
         self.history.append({"cpu_seconds": now, **entry})
-        if self.steps_left:
+        # Before the first step nothing is known that a plan could be made from.
+        if self.steps_left and self.step:
             self._plan()
 
     def accuracy(self, network: nn.Module) -> float:

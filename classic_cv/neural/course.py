@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Surroundings:
     """What a fit knows besides its samples and settings.
 
     Attributes:
-        deadline: ``time.perf_counter()`` when training has to end.
+        deadline: ``clock()`` when training has to end.
         n_learned: parameters that the extractors have learned (codebooks), which count.
         features_of: raw features of changed pixels (n, height, width, planes), where that is possible.
         log: JSON lines of the course of training.
@@ -80,6 +81,7 @@ class Surroundings:
     checkpoint: Path | None = None
     jobs: int = -1
     progress: Progress | None = None
+    clock: Callable[[], float] = time.perf_counter
 
 
 class Course:
@@ -117,7 +119,9 @@ class Course:
             return self._train_and_prune()
         network = self._new_network(self.settings.network)
         self._check(network)
-        trainer = self.trainer(network, self.settings, Clock(self.around.deadline), self._run())
+        trainer = self.trainer(
+            network, self.settings, Clock(self.around.deadline, self.around.clock), self._run()
+        )
         self.notes["augmentation"] = msgspec.to_builtins(trainer.augmentation)
         return trainer.run()
 
@@ -167,8 +171,9 @@ class Course:
         self.settings = msgspec.structs.replace(self.settings, network=network)
 
     def _tune(self) -> None:
-        now = time.perf_counter()
-        deadline = now + self.settings.tuning.share * (self.around.deadline - now)
+        # Trials are timed by the clock on the wall, which is never slower.
+        left = self.around.deadline - self.around.clock()
+        deadline = time.perf_counter() + self.settings.tuning.share * left
 
         def new_trainer(settings: HybridSettings, samples: Samples, clock: Clock, run: Run) -> Trainer:
             return self.trainer(self._new_network(settings.network), settings, clock, run, samples)
@@ -199,11 +204,11 @@ class Course:
         """Train a wider network first: its scores of the training images and their mirror images."""
         compression, samples = self.settings.compression, self.prepared.training
         network = self._new_network(widened(self.settings.network, compression.teacher_width))
-        left = self.around.deadline - time.perf_counter()
+        left = self.around.deadline - self.around.clock()
         settings = self.settings
         if settings.optimization.epochs != "auto":
             left = math.inf
-        clock = Clock(time.perf_counter() + compression.teacher_share * left)
+        clock = Clock(self.around.clock() + compression.teacher_share * left, self.around.clock)
         trained = self.trainer(network, settings, clock, Run(self.log, progress=self.around.progress)).run()
         plain = score(trained.network, samples.pixels, samples.features)
         mirrored = plain
@@ -226,14 +231,17 @@ class Course:
         self._check(wide)
         optimization = self.settings.optimization
         first, rest = _divided(optimization.epochs, compression.finetune)
-        left = self.around.deadline - time.perf_counter()
-        middle = Clock(time.perf_counter() + (1 - compression.finetune) * left)
+        left = self.around.deadline - self.around.clock()
+        middle = Clock(self.around.clock() + (1 - compression.finetune) * left, self.around.clock)
         before = self.trainer(
             wide, self._for_epochs(first, 1.0), middle, Run(self.log, progress=self.around.progress)
         ).run()
         small = self._pruned(before.network)
         trainer = self.trainer(
-            small, self._for_epochs(rest, FINETUNE_RATE), Clock(self.around.deadline), self._run()
+            small,
+            self._for_epochs(rest, FINETUNE_RATE),
+            Clock(self.around.deadline, self.around.clock),
+            self._run(),
         )
         self.notes["augmentation"] = msgspec.to_builtins(trainer.augmentation)
         after = trainer.run()
@@ -283,7 +291,7 @@ class Course:
         return msgspec.structs.replace(self.settings, optimization=optimization)
 
     def _check(self, network: Network) -> None:
-        left = self.around.deadline - time.perf_counter()
+        left = self.around.deadline - self.around.clock()
         seconds = min(OVERFIT_SECONDS, OVERFIT_SHARE * left)
         check = can_overfit(network, self.prepared.training, self.prepared.objective, seconds, self.seed)
         self.notes["overfit_check"] = check

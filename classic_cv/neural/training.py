@@ -82,14 +82,15 @@ best must not hang on the speed of the machine."""
 
 @dataclass
 class Clock:
-    """When a training has to end, in ``time.perf_counter()`` seconds; infinity where only epochs count."""
+    """When a training has to end, by ``now()``; infinity where only epochs count."""
 
     deadline: float = math.inf
+    now: Callable[[], float] = time.perf_counter
 
     @property
     def left(self) -> float:
         """Seconds until then."""
-        return self.deadline - time.perf_counter()
+        return self.deadline - self.now()
 
 
 @dataclass
@@ -198,9 +199,9 @@ class Trainer:
         if share:
             seconds += share * self._measured_step(twin, optimizer, map(self._smaller, self._batches(-1)))
         # Batches are made between the steps: their time is in the loop's, measured beside.
-        start = time.perf_counter()
+        start = self.clock.now()
         made = sum(1 for _ in zip(self._batches(-2), range(PILOT_STEPS), strict=False))
-        making = (time.perf_counter() - start) / max(made, 1)
+        making = (self.clock.now() - start) / max(made, 1)
         return (seconds + making) * (1 + VALIDATION_SHARE)
 
     def _measured_step(
@@ -209,9 +210,9 @@ class Trainer:
         """Median seconds of some steps."""
         times = []
         for batch, _ in zip(batches, range(PILOT_STEPS), strict=False):
-            start = time.perf_counter()
+            start = self.clock.now()
             self._step(network, optimizer, batch, None)
-            times.append(time.perf_counter() - start)
+            times.append(self.clock.now() - start)
         return float(np.median(times[3:] or times))
 
     # The loop.
@@ -230,7 +231,7 @@ class Trainer:
             state = self._restored(resumed, network, optimizer, average)
         else:
             state.total = state.planned = self.planned_steps()
-        watch, started = Watch(state.first_losses), time.perf_counter()
+        watch, started = Watch(state.first_losses), self.clock.now()
         with _interruptible(self):
             while state.step < state.total and not self.interrupted and not state.ended:
                 self._epoch(network, optimizer, average, state, watch)
@@ -239,7 +240,7 @@ class Trainer:
         elif average:
             average.copied_to(network)
         network.eval()
-        seconds = time.perf_counter() - started
+        seconds = self.clock.now() - started
         figures = state.best_figures or self._sound_figures(network, state, watch)
         return Trained(network, figures, self._summary(state, seconds, bool(resumed)), state.history)
 
@@ -251,7 +252,7 @@ class Trainer:
         state: _State,
         watch: Watch,
     ) -> None:
-        start, first = time.perf_counter(), state.step
+        start, first = self.clock.now(), state.step
         rate = 0.0
         losses: list[float] = []
         # A run that was interrupted within an epoch goes on behind the batches that it has seen.
@@ -273,7 +274,7 @@ class Trainer:
                 self.run_.progress("training", state.step, state.total)
             if state.step >= state.total or self.interrupted:
                 break
-        seconds = time.perf_counter() - start
+        seconds = self.clock.now() - start
         state.seconds += seconds
         state.epoch = math.ceil(state.step / self.per_epoch)
         self._replan(state, seconds / (state.step - first))

@@ -36,7 +36,7 @@ def test_arrays_of_several_shapes_are_copied(tmp_path: Path) -> None:
     chosen = np.array([0, 2, 5])
     write_training(folder, dataset, chosen, dataset.y[chosen], dataset.class_names, chosen)
     found = read_training(folder)
-    assert np.array_equal(np.stack([found.dataset.read(k) for k in range(3)]), train[chosen])  # type: ignore[arg-type]
+    assert np.array_equal(np.stack([found.dataset.read(k) for k in range(3)]), train[chosen])
 
 
 def test_queries_have_no_names_and_broken_ones_are_told(discs: Path, tmp_path: Path) -> None:

@@ -59,3 +59,18 @@ def test_fine_tuning_does_not_end_worse_than_it_began() -> None:
     assert trained.history[0]["epoch"] == 0
     assert trained.validation_accuracy >= began
     assert right(trained.network, found) >= began
+
+
+def test_fine_tuning_within_a_budget_looks_at_its_beginning_and_keeps_the_budget() -> None:
+    found, network, now = data(), build(SETTINGS, 2, 0), [0.0]
+
+    def used() -> float:
+        now[0] += 0.05
+        return now[0]
+
+    settings = DeepSettings("resnet10t", mode="finetune", size=32)
+    trained = train(network, found, settings, CpuClock(used, 10.0), 0)
+    assert trained.history[0]["epoch"] == 0
+    assert "training_loss" not in trained.history[0]
+    assert trained.epochs >= 1
+    assert now[0] <= 11.0
