@@ -12,11 +12,12 @@ demo: $(VENV)/.installed-base
 	$(BIN)/classic-cv fit $(DEMO) --time-limit 60s --out $(DEMO)/model.safetensors --report $(DEMO)/report.html
 	$(BIN)/classic-cv predict $(DEMO)/model.safetensors $$(ls $(DEMO)/test/*/*.png | sed -n '1~75p') --top 3
 
+# Two test processes with a thread each: threads of two that wait for one another take several times as long.
 test: $(VENV)/.installed-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) $(DEMO) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
