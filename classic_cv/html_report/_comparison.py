@@ -101,7 +101,7 @@ def verdict_text(verdict: Record) -> dict[str, Any] | None:
         ("winner", [verdict.get("winner")]),
         ("best classical", [verdict.get("reference")]),
         ("best deep", [verdict.get("best_deep")]),
-        ("beaten by none in both accuracy and latency", list(verdict.get("front") or [])),
+        ("beaten by none in accuracy, latency and size at once", list(verdict.get("front") or [])),
     ]
     shown = {
         "warnings": list(verdict.get("warnings") or []),
