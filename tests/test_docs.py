@@ -23,7 +23,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The blocks of one language; all are taken in order, so that no end of one is taken for the beginning of another."""
+    """The blocks of one language; all are read in order, so that no end of one is taken for another one's beginning."""
     found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.M | re.S)
     return [block for name, block in found if name == language]
 
