@@ -42,6 +42,8 @@ LEAST_EXPONENT, MOST_EXPONENT = 1.0, 2.0
 PLANNED = 0.95
 """Share of the CPU seconds left, per thread, that a search or a training is given as its time limit."""
 
+NO_TIME = "a fit on {:,} images was given up when the budget ended"
+
 MAX_BAD = 0.5
 """Share of images that cannot be read above which a contestant gives up; the harness reports them by name."""
 
@@ -83,6 +85,8 @@ def _largest_affordable(recipe: Recipe, task: FitTask) -> Fitted:
         following = next_size(costs, most, task.budget.left)
         if following is None:
             break
+        if task.keep:
+            task.keep(_told(model, [*log, NO_TIME.format(following)], skipped))
         n = following
     if n < most:
         log.append(f"more than {n:,} images would not fit the budget of {task.budget.total:g} CPU seconds")

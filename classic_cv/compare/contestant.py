@@ -49,6 +49,8 @@ class FitTask:
         threads: so many may compute at a time.
         budget: to be kept.
         progress: called with (what, done, total), or None.
+        keep: called with what a fit would tell, once the folder holds a whole model that is to be taken if the budget
+            ends before a better one is stored in its place, aside and renamed; None outside of a comparison.
     """
 
     dataset: Dataset
@@ -61,6 +63,7 @@ class FitTask:
     threads: int
     budget: Budget
     progress: Progress | None = None
+    keep: Callable[[Fitted], None] | None = None
 
 
 @dataclass

@@ -239,16 +239,20 @@ class Harness:
                     "message": str(ended),
                     "fit_cpu_seconds": ended.cpu_seconds,
                 }
-        extra = 0.0 if twin is None else float(twin.result["fit_cpu_seconds"] or 0.0)
         result |= {
             name: fit.told[name] for name in ("n_fit", "epochs", "history", "log", "skipped", "details")
         }
         result |= {
-            "fit_cpu_seconds": fit.cpu_seconds + extra,
+            "fit_cpu_seconds": fit.cpu_seconds,
             "fit_seconds": fit.seconds,
             "fit_peak_rss_mb": fit.peak_rss_mb,
             "fit_threads": fit.told["threads"],
         }
+        if twin is not None:
+            # It is the same training, which counts as its own.
+            result |= {name: twin.result[name] for name in ("n_fit", "epochs", "history")}
+            for name in ("fit_cpu_seconds", "fit_seconds", "log"):
+                result[name] = twin.result[name] + result[name]
         return result | self._judged(run, result)
 
     def _twin(self, run: Run) -> Done | None:

@@ -36,6 +36,9 @@ Outcome = Literal[
 OVER = 1.05
 """More than so many times its CPU seconds, and a contestant is over budget."""
 
+TAKEN = 1.03
+"""At so many times its CPU seconds, a fit that has kept a whole model is ended, and that model taken."""
+
 KILLED = 1.5
 """At so many times its CPU seconds, and ``GRACE`` seconds more, a fit is ended without a model."""
 
@@ -62,6 +65,10 @@ class Ended(Exception):
     def __init__(self, outcome: Outcome, message: str, cpu_seconds: float | None = None) -> None:
         super().__init__(message)
         self.outcome, self.cpu_seconds = outcome, cpu_seconds
+
+
+class _TimeIsUp(Exception):
+    """The budget ended while a better model than the one that is kept was being made."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,7 @@ class Contestant:
     cores: Sequence[int]
     log: Path
     started: float = field(init=False)
+    kept: dict[str, Any] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
@@ -177,6 +185,8 @@ class Contestant:
             state["used"], state["peak"] = used, max(state["peak"], use.rss_bytes)
             self._check_memory(use.rss_bytes, used)
             self._check_cores(used)
+            if self.kept is not None and used > TAKEN * budget:
+                raise _TimeIsUp
             if used > KILLED * budget + self.rules.grace:
                 raise Ended(
                     "over budget", f"ended after {used:.0f} CPU seconds of {budget:g}, without a model", used
@@ -184,7 +194,11 @@ class Contestant:
             if time.perf_counter() - started > most_wall:
                 raise Ended("hung", f"no model after {most_wall:.0f} s; it used {used:.0f} CPU seconds", used)
 
-        told = self._wait(watch, POLL, lambda progress: on_use(state["used"], progress))
+        try:
+            told = self._wait(watch, POLL, lambda progress: on_use(state["used"], progress))
+        except _TimeIsUp:
+            assert self.kept is not None
+            told = self.kept
         used = self.meter.read().cpu_seconds - before
         if told.get("opened"):
             raise Ended("disqualified", _opened(told["opened"]), used)
@@ -214,6 +228,9 @@ class Contestant:
                 continue
             if answer is None:
                 raise Ended("crashed", self._last_words())
+            if "kept" in answer:
+                self.kept = answer["kept"]
+                continue
             if "progress" in answer:
                 if on_progress:
                     on_progress(answer["progress"])

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from classic_cv.compare.bundle import read_queries, read_training
-from classic_cv.compare.contestant import FitTask, Predictor
+from classic_cv.compare.contestant import FitTask, Fitted, Predictor
 from classic_cv.compare.cpu import CpuBudget, stay_in_tree
 from classic_cv.compare.entries import Entry, Limits, fit_entry, import_heavy, load_entry
 from classic_cv.compare.limits import Guard, set_threads, verified_threads
@@ -88,8 +88,13 @@ class Worker:
             threads,
             clock,
             told,
+            lambda fitted: self.channel.send(kept=self._plain(fitted)),
         )
         fitted = fit_entry(Entry(**entry), task, Limits(**limits), None if twin is None else Path(twin))
+        return self._plain(fitted)
+
+    def _plain(self, fitted: Fitted) -> Message:
+        """What a fit tells of itself, as a message."""
         return {
             "n_fit": int(fitted.n_fit),
             "epochs": None if fitted.epochs is None else float(fitted.epochs),

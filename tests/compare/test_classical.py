@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classic_cv.compare.classical import ModelPredictor, fit_recipe_in_budget, next_size
-from classic_cv.compare.contestant import FitTask
+from classic_cv.compare.contestant import FitTask, Fitted
 from classic_cv.dataset import load_dataset, make_split
 from classic_cv.recipe import load_recipe
 
@@ -40,6 +40,25 @@ def test_steps_are_bounded_and_the_last_one_fits() -> None:
     assert next_size([(1000, 10.0), (5000, 50.0)], 100_000, 200.0) == 17_000
     # Another fit that learns from hardly more is not worth it.
     assert next_size([(1000, 10.0), (5000, 50.0)], 100_000, 60.0) is None
+
+
+def test_a_model_is_kept_before_a_larger_fit_begins(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classic_cv.compare.classical.PILOT_IMAGES", 20)
+    dataset = load_dataset(discs)
+    split = make_split(dataset)
+    kept: list[tuple[int, bool]] = []
+
+    def keep(fitted: Fitted) -> None:
+        kept.append((fitted.n_fit, (tmp_path / "model.safetensors").is_file()))
+
+    names = dataset.class_names
+    task = FitTask(
+        dataset, split.train, dataset.y, names, split.groups, tmp_path, 0, 1, Purse(np.inf), None, keep
+    )
+    assert fit_recipe_in_budget(load_recipe("color"), task).n_fit == 40
+    assert kept == [(20, True)]
 
 
 def test_a_cost_that_grows_with_the_square_is_seen() -> None:

@@ -148,6 +148,23 @@ def test_overrunning_by_far_ends_the_fit(
     assert done.accuracy is None
 
 
+def test_what_was_kept_is_taken_when_the_budget_ends(
+    discs: Path, make_harness: MakeHarness, write_contestant: WriteContestant
+) -> None:
+    fit = """
+    fitted = store(task)
+    fitted.n_fit = 7
+    task.keep(fitted)
+    while True:
+        pass
+    """
+    done = go(make_harness(discs), write_contestant(fit), budget=2.0)
+    assert outcome(done) == ("ok", "")
+    assert done.result["n_fit"] == 7
+    assert 2.0 < done.result["fit_cpu_seconds"] <= 2.0 * 1.25
+    assert done.accuracy == 0.5
+
+
 def test_hanging_crashing_and_failing_are_outcomes_and_the_next_one_runs(
     discs: Path, make_harness: MakeHarness, write_contestant: WriteContestant
 ) -> None:

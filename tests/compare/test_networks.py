@@ -34,6 +34,9 @@ def test_a_network_its_twin_and_the_same_file_brought_along(
     assert twin.result["outcome"] in ("ok", "undertrained"), twin.result["message"]
     # It is charged the training of its network, and is a quarter of its size.
     assert twin.result["fit_cpu_seconds"] > plain.result["fit_cpu_seconds"]
+    assert [twin.result[key] for key in ("n_fit", "epochs")] == [
+        plain.result[key] for key in ("n_fit", "epochs")
+    ]
     sizes = [(one.slot.model / "network.onnx").stat().st_size for one in (plain, twin)]
     assert sizes[1] < 0.4 * sizes[0]
     assert twin.accuracy == pytest.approx(plain.accuracy, abs=0.1)
