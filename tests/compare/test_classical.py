@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classic_cv.compare.classical import ModelPredictor, fit_recipe_in_budget, next_size
+from classic_cv.compare.classical import ModelPredictor, _trainable, fit_recipe_in_budget, next_size
 from classic_cv.compare.contestant import FitTask, Fitted
 from classic_cv.dataset import load_dataset, make_split
 from classic_cv.recipe import load_recipe
@@ -95,3 +95,17 @@ def test_a_recipe_is_fitted_stored_and_answers(
     assert [predictor.label(image) for image in images] == probabilities.argmax(axis=1).tolist()
     assert set(predictor.stages(images[0])) == {"decode", "features", "head"}
     assert predictor.model_bytes == (tmp_path / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(("total", "images"), [(30.0, 2500), (300.0, "all")])
+def test_a_network_takes_so_many_images_as_it_can_see_often(
+    discs: Path, tmp_path: Path, total: float, images: int | str
+) -> None:
+    dataset = load_dataset(discs)
+    train = np.zeros(20_000, np.int64)
+    task = FitTask(dataset, train, dataset.y, dataset.class_names, train, tmp_path, 0, 1, Purse(total))
+    recipe, note = _trainable(load_recipe("hybrid-20k"), task)
+    assert recipe.train.images == images
+    assert note == (
+        "" if images == "all" else "2,500 of 20,000 images: more could not be seen 15 times within the budget"
+    )
