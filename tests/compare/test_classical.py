@@ -36,8 +36,8 @@ def test_steps_are_bounded_and_the_last_one_fits() -> None:
     # Linear cost: 0.01 s per image. The first step assumes worse.
     assert next_size([(200, 2.0)], 100_000, 1000.0) == 1000
     assert next_size([(200, 2.0), (1000, 10.0)], 100_000, 1000.0) == 5000
-    # 0.85 * 200 s pay for 17,000 images at 0.01 s each.
-    assert next_size([(1000, 10.0), (5000, 50.0)], 100_000, 200.0) == 17_000
+    # 0.85 * 200 s are 3.4 times the last fit, and cost grows at least with a power of 1.2.
+    assert next_size([(1000, 10.0), (5000, 50.0)], 100_000, 200.0) == int(5000 * 3.4 ** (1 / 1.2))
     # Another fit that learns from hardly more is not worth it.
     assert next_size([(1000, 10.0), (5000, 50.0)], 100_000, 60.0) is None
 
