@@ -60,6 +60,30 @@ def target_option(command: Command) -> Command:
     )
 
 
+def split_options(command: Command) -> Command:
+    """The ``--positive``, ``--seed`` and ``--test-fraction`` of commands that split a dataset and fit."""
+    options = [
+        click.option("--positive", metavar="CLASS", help="Tell only this class from all others."),
+        click.option(
+            "--seed",
+            default=0,
+            show_default=True,
+            type=click.IntRange(0, 2**32 - 1),
+            help="Of split and fit.",
+        ),
+        click.option(
+            "--test-fraction",
+            default=0.2,
+            show_default=True,
+            type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+            help="Share held out when the data has no test part.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def report_option(command: Command) -> Command:
     """The ``--report FILE`` of commands that measure."""
     return click.option(
@@ -217,17 +241,7 @@ def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
     show_default=True,
     help="auto: a numeric column with more than 20 values is a regression.",
 )
-@click.option("--positive", metavar="CLASS", help="Tell only this class from all others.")
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fit."
-)
-@click.option(
-    "--test-fraction",
-    default=0.2,
-    show_default=True,
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
-    help="Share held out when the data has no test part.",
-)
+@split_options
 @click.option(
     "--max-bad",
     default=0.1,
@@ -498,17 +512,7 @@ def evaluate(
     help="Write the table and the verdict as Markdown.",
 )
 @target_option
-@click.option("--positive", metavar="CLASS", help="Tell only this class from all others.")
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of split and fits."
-)
-@click.option(
-    "--test-fraction",
-    default=0.2,
-    show_default=True,
-    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
-    help="Share held out when the data has no test part.",
-)
+@split_options
 @json_option
 def compare(
     data: Path,

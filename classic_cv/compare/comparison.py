@@ -16,9 +16,8 @@ import psutil
 from numpy.typing import NDArray
 
 from classic_cv.artifact import write_atomically
-from classic_cv.compare.contestant import Progress
 from classic_cv.compare.curves import crossover, mean_and_interval
-from classic_cv.compare.entries import SHUFFLED, Entry, Limits, default_names, parse_entries
+from classic_cv.compare.entries import Entry, Limits, default_names, parse_entries
 from classic_cv.compare.harness import Arena, Done, Harness, Run
 from classic_cv.compare.process import Rules
 from classic_cv.compare.store import MODEL, Store
@@ -147,7 +146,6 @@ def compare(
     positive: str | None = None,
     telling: Callable[[str, float, float], None] | None = None,
     lines: Callable[[str], None] | None = None,
-    progress: Progress | None = None,
 ) -> Comparison:
     """Fit contestants on the same training images within the same CPU seconds, measure them, and judge.
 
@@ -160,7 +158,6 @@ def compare(
         target, positive: as for ``fit``.
         telling: called with (contestant, CPU seconds used, budget) while it fits.
         lines: called with a line for each thing done.
-        progress: called while the data is read.
 
     Raises:
         ParameterError: an option, or the name of a contestant, is not valid.
@@ -460,8 +457,8 @@ class _Comparing:
 
 def _kind(one: Done) -> str:
     """What a contestant turned out to be: a search may end with a network."""
-    found: str = one.result.get("details", {}).get("kind", one.run.entry.kind)
-    return one.run.entry.kind if one.run.entry.name == SHUFFLED or one.run.entry.kind == "floor" else found
+    kind = one.run.entry.kind
+    return kind if kind == "floor" else str(one.result.get("details", {}).get("kind", kind))
 
 
 def _averaged(accuracies: Sequence[float]) -> dict[str, Any]:

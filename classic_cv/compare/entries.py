@@ -27,7 +27,7 @@ Method = Literal["recipe", "auto", "shuffled", "deep", "deep-auto", "onnx", "pre
 
 SHUFFLED, DEEP_AUTO = "shuffled", "deep:auto"
 
-UNTUNED = ("dummy", "properties", SHUFFLED, "hog-color", AUTO)
+WITHOUT_TORCH = ("dummy", "properties", SHUFFLED, "hog-color", AUTO)
 WITH_TORCH = (
     "hybrid-100k",
     "mobilenetv3-small:scratch",
@@ -35,7 +35,7 @@ WITH_TORCH = (
     "efficientnet-lite0:frozen",
     DEEP_AUTO,
 )
-"""Who takes part where nobody is named: without, and only with, the packages of the ``deep`` extra."""
+"""Who takes part where nobody is named; the latter only where the packages of the ``deep`` extra are installed."""
 
 DEEP_PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime")
 
@@ -96,7 +96,7 @@ class Entry:
 def default_names() -> list[str]:
     """Who takes part where nobody is named."""
     deep = all(find_spec(package) for package in DEEP_PACKAGES)
-    return [*UNTUNED, *(WITH_TORCH if deep else ())]
+    return [*WITHOUT_TORCH, *(WITH_TORCH if deep else ())]
 
 
 def parse_entries(names: Sequence[str], options: Mapping[str, Any] | None = None) -> list[Entry]:

@@ -11,14 +11,12 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from classic_cv.compare.predictions import SUM_TOLERANCE, GivenPredictions, read_predictions
+from classic_cv.compare.predictions import SUM_TOLERANCE
 from classic_cv.dataset._dataset import class_name
 from classic_cv.deep.predictor import Interface, OnnxPredictor, are_probabilities, read_network, write_network
 from classic_cv.errors import ArtifactError, RecipeError
 from classic_cv.heads.hybrid import make_session
 from classic_cv.task import listed
-
-__all__ = ["GivenPredictions", "GivenSettings", "given_settings", "read_predictions", "store_given"]
 
 Channels = Annotated[tuple[float, ...], Meta(min_length=1, max_length=3)]
 Side = Annotated[int, Meta(ge=1, le=4096)]

@@ -42,17 +42,6 @@ KEPT_METRICS = (
     "confusion",
 )
 
-NOT_FITTED: Mapping[str, Any] = {
-    "outcome": "ok",
-    "message": "",
-    "budget_cpu_seconds": None,
-    "seed": None,
-    "fit_cpu_seconds": None,
-    "n_fit": None,
-    "epochs": None,
-    "log": [],
-}
-
 Told = Callable[[str, float, float], None]
 
 
@@ -307,7 +296,7 @@ class Harness:
 
     def _take(self, run: Run, slot: Slot) -> dict[str, Any]:
         """Store a network that the user brought."""
-        result = dict(NOT_FITTED)
+        result = not_fitted()
         try:
             result["log"] = store_given(run.entry, self.arena.class_names, slot.model)
         except ClassicCVError as error:
@@ -319,7 +308,7 @@ class Harness:
         """Answers that the user brought; their latency is what the file says."""
         from classic_cv.compare.predictions import read_predictions
 
-        result = dict(NOT_FITTED)
+        result = not_fitted()
         dataset, names = self.arena.dataset, self.arena.class_names
         try:
             given = read_predictions(
@@ -435,6 +424,12 @@ class Harness:
             "threads": single.threads,
             "threads_all": several.threads,
         }
+
+
+def not_fitted() -> dict[str, Any]:
+    """What is known of a contestant that was brought along before it is measured."""
+    blank = dict.fromkeys(("budget_cpu_seconds", "seed", "fit_cpu_seconds", "n_fit", "epochs"))
+    return {"outcome": "ok", "message": "", **blank, "log": []}
 
 
 def checked(probabilities: NDArray[Any], n: int, n_classes: int) -> NDArray[np.float32]:

@@ -154,11 +154,12 @@ class Contestant:
             Ended: there is none, or it says that something failed.
         """
         self._send(do, arguments)
-        deadline = time.perf_counter() + (self.rules.silent if seconds is None else seconds)
+        patience = self.rules.silent if seconds is None else seconds
+        deadline = time.perf_counter() + patience
 
         def watch() -> None:
             if time.perf_counter() > deadline:
-                raise Ended("hung", f"gave no answer to {do!r} within {self.rules.silent:g} s")
+                raise Ended("hung", f"gave no answer to {do!r} within {patience:g} s")
             self._check_memory(self.meter.read().rss_bytes, None)
 
         return self._wait(watch, 1.0)

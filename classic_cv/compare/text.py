@@ -74,13 +74,6 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def progress_line(name: str, used: float, budget: float) -> str:
-    """``resnet18:scratch: 34 of 300 CPU seconds (11 %)``; without a share where there is no limit."""
-    if math.isinf(budget) or budget <= 0:
-        return f"{name}: {used:.0f} CPU seconds"
-    return f"{name}: {used:.0f} of {budget:.0f} CPU seconds ({100 * used / budget:.0f} %)"
-
-
 def _ranked(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The most accurate first; without an accuracy last."""
     return sorted(record["contestants"], key=lambda e: math.inf if e["accuracy"] is None else -e["accuracy"])

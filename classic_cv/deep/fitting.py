@@ -33,7 +33,7 @@ PLANNED = 0.96
 """Share of the CPU seconds that is planned for: what comes after the last look at the clock still fits."""
 
 EXPORT_SECONDS, EXPORT_SECONDS_PER_WEIGHT = 2.0, 5e-8
-"""CPU seconds of storing and checking a network: measured 0.5 (1.5 million weights) to 2.3 (41 million)."""
+"""CPU seconds that are kept for storing and checking a network, in all and per weight."""
 
 DECODING_SHARE = 0.3
 """Of the time at most is spent on decoding: where that is too little for all images, it takes fewer."""

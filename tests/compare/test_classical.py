@@ -11,20 +11,7 @@ from classic_cv.compare.classical import ModelPredictor, _trainable, fit_recipe_
 from classic_cv.compare.contestant import FitTask, Fitted
 from classic_cv.dataset import load_dataset, make_split
 from classic_cv.recipe import load_recipe
-
-
-class Purse:
-    """A budget that is spent by counting fits: so many CPU seconds per image."""
-
-    def __init__(self, total: float) -> None:
-        self.total, self.spent = total, 0.0
-
-    def used(self) -> float:
-        return self.spent
-
-    @property
-    def left(self) -> float:
-        return self.total - self.spent
+from tests.deep.conftest import FakeBudget
 
 
 def test_all_images_are_taken_where_they_are_paid_for() -> None:
@@ -55,7 +42,7 @@ def test_a_model_is_kept_before_a_larger_fit_begins(
 
     names = dataset.class_names
     task = FitTask(
-        dataset, split.train, dataset.y, names, split.groups, tmp_path, 0, 1, Purse(np.inf), None, keep
+        dataset, split.train, dataset.y, names, split.groups, tmp_path, 0, 1, FakeBudget(np.inf), None, keep
     )
     assert fit_recipe_in_budget(load_recipe("color"), task).n_fit == 40
     assert kept == [(20, True)]
@@ -78,7 +65,7 @@ def test_a_recipe_is_fitted_stored_and_answers(
     dataset = load_dataset(discs)
     split = make_split(dataset)
     task = FitTask(
-        dataset, split.train, dataset.y, dataset.class_names, split.groups, tmp_path, 0, 1, Purse(total)
+        dataset, split.train, dataset.y, dataset.class_names, split.groups, tmp_path, 0, 1, FakeBudget(total)
     )
     fitted = fit_recipe_in_budget(load_recipe("color"), task)
     assert fitted.n_fit == expected
@@ -103,7 +90,7 @@ def test_a_network_takes_so_many_images_as_it_can_see_often(
 ) -> None:
     dataset = load_dataset(discs)
     train = np.zeros(20_000, np.int64)
-    task = FitTask(dataset, train, dataset.y, dataset.class_names, train, tmp_path, 0, 1, Purse(total))
+    task = FitTask(dataset, train, dataset.y, dataset.class_names, train, tmp_path, 0, 1, FakeBudget(total))
     recipe, note = _trainable(load_recipe("hybrid-20k"), task)
     assert recipe.train.images == images
     assert note == (

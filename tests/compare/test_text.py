@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from classic_cv.compare.text import comparison_markdown, comparison_text, progress_line
+from classic_cv.compare.text import comparison_markdown, comparison_text
 
 
 def contestant(name: str, **changes: Any) -> dict[str, Any]:
@@ -130,8 +130,3 @@ def test_markdown_is_a_github_table_with_escaped_cells() -> None:
 @pytest.mark.parametrize("style", [comparison_text, comparison_markdown])
 def test_a_comparison_without_contestants_is_told(style: Any) -> None:
     assert "Use hog." in style(record())
-
-
-def test_progress_lines() -> None:
-    assert progress_line("hog", 34.2, 300.0) == "hog: 34 of 300 CPU seconds (11 %)"
-    assert progress_line("hog", 34.2, float("inf")) == "hog: 34 CPU seconds"
