@@ -36,9 +36,6 @@ Outcome = Literal[
 OVER = 1.05
 """More than so many times its CPU seconds, and a contestant is over budget."""
 
-TAKEN = 1.03
-"""At so many times its CPU seconds, a fit that has kept a whole model is ended, and that model taken."""
-
 KILLED = 1.5
 """At so many times its CPU seconds, and ``GRACE`` seconds more, a fit is ended without a model."""
 
@@ -186,7 +183,7 @@ class Contestant:
             state["used"], state["peak"] = used, max(state["peak"], use.rss_bytes)
             self._check_memory(use.rss_bytes, used)
             self._check_cores(used)
-            if self.kept is not None and used > TAKEN * budget:
+            if self.kept is not None and used > budget:
                 raise _TimeIsUp
             if used > KILLED * budget + self.rules.grace:
                 raise Ended(
