@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from classic_cv.breaker import Breaker
     from classic_cv.dataset import Dataset, Split, load_dataset, make_split
     from classic_cv.errors import (
         ArtifactError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
     from classic_cv.evaluation import evaluate
     from classic_cv.explanation import Explanation
+    from classic_cv.fallback import Fallback
     from classic_cv.features import (
         HOG,
         LBP,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from classic_cv.recipe import Recipe, load_recipe
 
 _HOMES = {
+    "classic_cv.breaker": ("Breaker",),
     "classic_cv.dataset": ("Dataset", "Split", "load_dataset", "make_split"),
     "classic_cv.errors": (
         "ArtifactError",
@@ -73,6 +76,7 @@ _HOMES = {
     ),
     "classic_cv.evaluation": ("evaluate",),
     "classic_cv.explanation": ("Explanation",),
+    "classic_cv.fallback": ("Fallback",),
     "classic_cv.features": (
         "HOG",
         "LBP",
@@ -105,6 +109,7 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "evaluate",
     "ArtifactError",
     "BagOfVisualWords",
+    "Breaker",
     "Calibrator",
     "ClassicCVError",
     "ColorHistogram",
@@ -115,6 +120,7 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "DoGHistogram",
     "Explanation",
     "ExplanationError",
+    "Fallback",
     "FisherVector",
     "HOG",
     "HybridClassifier",

@@ -22,6 +22,7 @@ from classic_cv.errors import ClassicCVError, LatencyError
 
 if TYPE_CHECKING:
     from classic_cv.demo import DemoSet
+    from classic_cv.fallback import Mode
     from classic_cv.task import TaskName
 
 STARTED = time.perf_counter()
@@ -125,6 +126,24 @@ class Budgets(click.ParamType):  # type: ignore[type-arg]
             return value
         one = Duration("s")
         return tuple(one.convert(part, param, ctx) for part in str(value).split(","))
+
+
+class Shares(click.ParamType):  # type: ignore[type-arg]
+    """Shares of a whole, such as ``0.01,0.1,0.5``."""
+
+    name = "SHARE,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """The shares, from 0 to 1."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            shares = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            shares = (-1.0,)
+        if not all(0 <= share <= 1 for share in shares):
+            self.fail(f"{value!r}: expected shares from 0 to 1 such as 0.01,0.1,0.5", param, ctx)
+        return shares
 
 
 class PerClass(click.ParamType):  # type: ignore[type-arg]
@@ -402,6 +421,18 @@ def predict(
     show_default=True,
     help="The part to measure on.",
 )
+@click.option(
+    "--primary",
+    metavar="FILE|URL",
+    help="What MODEL is the fallback of: an ONNX or model file, or an address http://host:8000/v2/models/NAME. Shows "
+    "what it costs when MODEL answers in its place.",
+)
+@click.option(
+    "--fallback",
+    "shares",
+    type=Shares(),
+    help="Shares of the answers that are MODEL's, with --primary; 0.01,0.1,0.5 by default.",
+)
 @report_option
 @target_option
 @jobs_option
@@ -410,13 +441,18 @@ def evaluate(
     model: Path,
     data: Path,
     split: str,
+    primary: str | None,
+    shares: tuple[float, ...] | None,
     report_file: Path | None,
     target: str | None,
     jobs: int,
     json_file: str | None,
 ) -> None:
     """Measure MODEL on a part of DATA: accuracy with interval, per class, calibration, latency, memory."""
+    if shares is not None and primary is None:
+        raise click.UsageError("--fallback needs --primary FILE|URL, what MODEL answers in place of")
     from classic_cv.artifact import check_writable
+    from classic_cv.degraded import SHARES
     from classic_cv.evaluation import evaluate as evaluate_model
     from classic_cv.model import load
     from classic_cv.report import evaluate_text, evaluation_page, live
@@ -432,6 +468,8 @@ def evaluate(
             target=target,
             jobs=jobs,
             insight=report_file is not None,
+            primary=primary,
+            shares=SHARES if shares is None else shares,
             progress=show.progress,
         )
     mistakes = figures.pop("mistakes", [])
@@ -543,7 +581,8 @@ def compare(
 
     All get the same split and the same CPU seconds, each in a process of its own, on the same cores. A CONTESTANT is
     a recipe, auto, dummy, properties, shuffled; a network as NAME[:scratch|finetune|frozen][:int8], NAME one of
-    models/deep/ or timm:ARCHITECTURE; deep:auto; onnx:FILE; predictions:FILE.csv; python:FILE.py; or a .toml file.
+    models/deep/ or timm:ARCHITECTURE; deep:auto; onnx:FILE; oip:URL; predictions:FILE.csv; python:FILE.py; or a .toml
+    file.
     LABEL=CONTESTANT gives it another name. Without any, a field of ten takes part, or five without torch.
     """
     from classic_cv.artifact import check_writable
@@ -592,6 +631,155 @@ def compare(
     _emit(record, comparison_text(record), json_file)
     if not found.passed:
         sys.exit(EXIT_NO)
+
+
+@cli.command()
+@click.argument("models", nargs=-1, required=True, metavar="[NAME=]FILE...")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for everywhere."
+)
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of each worker that compute; by default the cores, divided among the workers.",
+)
+@click.option(
+    "--primary",
+    "primaries",
+    multiple=True,
+    metavar="[NAME=]URL|FILE",
+    help="What the model is the fallback of: http://HOST/v2/models/NAME, an ONNX file or a model file.",
+)
+@click.option(
+    "--deadline",
+    type=Duration("s"),
+    default="50ms",
+    show_default=True,
+    help="Of an image's answer, where there is a primary.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["fallback", "hedged"]),
+    default="fallback",
+    show_default=True,
+    help="hedged computes the own answer at once, not only when the primary's does not come.",
+)
+@click.option(
+    "--sample",
+    default=0.02,
+    show_default=True,
+    type=click.FloatRange(0.0, 1.0),
+    help="Share of the primary's answers that are compared with the fallback's.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds the bearer token that requests have to show.",
+)
+@click.option(
+    "--primary-token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds the bearer token that addresses of primaries are shown.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name that requests may be addressed to; any, or where only this machine can connect localhost.",
+)
+@click.option(
+    "--max-body", default=16, show_default=True, type=click.IntRange(1), metavar="MB", help="Of a request."
+)
+@click.option(
+    "--max-pixels", default=50_000_000, show_default=True, type=click.IntRange(1), help="Of an image."
+)
+@click.option("--max-images", default=64, show_default=True, type=click.IntRange(1), help="Of a request.")
+@click.option(
+    "--max-in-flight",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Requests of a worker at a time; one more gets 503.",
+)
+@click.option(
+    "--drain",
+    type=Duration("s"),
+    default="10s",
+    show_default=True,
+    help="How long requests in flight may go on after SIGTERM.",
+)
+@click.option("--quiet", is_flag=True, help="Log no line per request.")
+@json_option
+def serve(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    workers: int,
+    threads: int | None,
+    primaries: tuple[str, ...],
+    deadline: float,
+    mode: Mode,
+    sample: float,
+    token_file: Path | None,
+    primary_token_file: Path | None,
+    hosts: tuple[str, ...],
+    max_body: int,
+    max_pixels: int,
+    max_images: int,
+    max_in_flight: int,
+    drain: float,
+    quiet: bool,
+    json_file: str | None,
+) -> None:
+    """Serve models over HTTP: a page at /, POST /classify, and the Open Inference Protocol; /docs says all.
+
+    A model's name is its FILE's, or NAME. A file that is replaced by a rename is loaded without losing a request. With
+    --primary a model answers in time for another one that is late, fails or answers nonsense. The log goes to standard
+    error as JSON lines. SIGTERM and Ctrl-C end the service after the requests in flight.
+    """
+    from classic_cv.serve.addresses import is_loopback
+    from classic_cv.serve.server import serve
+    from classic_cv.serve.settings import ServeSettings
+    from classic_cv.serve.sources import model_sources
+
+    settings = ServeSettings(
+        models=model_sources(models, primaries),
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        deadline=deadline,
+        mode=mode,
+        sample=sample,
+        token_file=str(token_file.absolute()) if token_file else None,
+        primary_token_file=str(primary_token_file.absolute()) if primary_token_file else None,
+        allowed_hosts=hosts,
+        max_body=max_body * 2**20,
+        max_pixels=max_pixels,
+        max_images=max_images,
+        max_in_flight=max_in_flight,
+        drain=drain,
+        quiet=quiet,
+    )
+    if token_file is None and not is_loopback(host):
+        click.echo(f"warning: anyone who can reach {host} can ask; --token-file asks for a token", err=True)
+    names = [source.name for source in settings.models]
+
+    def ready(url: str) -> None:
+        # The file first: who waits for the line may then read it.
+        _write_json({"url": url, "models": names}, json_file)
+        if json_file != "-":
+            click.echo(f"serving {', '.join(names)} on {url}")
+
+    sys.exit(serve(settings, ready))
 
 
 @cli.command()

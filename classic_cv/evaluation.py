@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.dataset import Dataset, Problem, Split, load_dataset, make_split
+from classic_cv.degraded import SHARES, ask_all, check_shares, degraded_figures
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.extraction import Progress, extract
 from classic_cv.features.base import Features
 from classic_cv.metrics import classification_metrics, regression_metrics
 from classic_cv.model import Model
+from classic_cv.primary import Primary, primary_of
 from classic_cv.task import Task, listed, make_task, strata_of
 from classic_cv.timing import available_cores, cpu_name, one_by_one, peak_rss_mb
 
@@ -55,6 +58,8 @@ def evaluate(
     target: str | None = None,
     jobs: int = -1,
     insight: bool = False,
+    primary: Any = None,
+    shares: Sequence[float] = SHARES,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure ``model`` on one part of a dataset.
@@ -68,27 +73,41 @@ def evaluate(
         jobs: threads; -1 for all cores.
         insight: also what a report shows: ``groups``, what the model loses without each group of features, and
             ``mistakes``, the worst mistakes as ``Mistake`` objects, which are not JSON.
+        primary: what the model is the fallback of, as ``Fallback`` takes it: also measure what being degraded costs.
+        shares: of the answers that are the fallback's, from 0 to 1.
         progress: called with (task, done, total).
 
     Returns:
         the figures, see ``measure``, and ``split_sha256`` of the data's split, ``same_split``
-        (whether it is the one that the model was fitted on), ``skipped`` images and ``data``.
+        (whether it is the one that the model was fitted on), ``skipped`` images and ``data``; with a primary also
+        ``degraded``, see ``degraded_figures``, with ``primary`` and its ``failures``.
 
     Raises:
         DatasetError: the part is empty, or has classes that the model does not know.
+        ParameterError: the primary has other classes or answers nothing, a share is none, or the model is a regression.
+        ArtifactError: the primary's file cannot be used.
     """
     if split not in PARTS:
         raise DatasetError(f"no part {split!r}; allowed are {', '.join(PARTS)}")
-    dataset = load_dataset(data, target=target)
-    task = make_task(dataset, model.metadata.task, model.metadata.positive)
-    found = make_split(
-        dataset,
-        test_fraction=model.metadata.test_fraction,
-        seed=model.metadata.seed,
-        stratify=strata_of(dataset, task),
-    )
-    indices = _part(model, dataset, found, split)
-    measured = measure(model, dataset, task, indices, jobs, progress)
+    degraded: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        asked = None
+        if primary is not None:
+            check_shares(model, shares)
+            asked = stack.enter_context(contextlib.closing(primary_of(primary, model)))
+        dataset = load_dataset(data, target=target)
+        task = make_task(dataset, model.metadata.task, model.metadata.positive)
+        found = make_split(
+            dataset,
+            test_fraction=model.metadata.test_fraction,
+            seed=model.metadata.seed,
+            stratify=strata_of(dataset, task),
+        )
+        indices = _part(model, dataset, found, split)
+        measured = measure(model, dataset, task, indices, jobs, progress)
+        if asked is not None:
+            names = {"primary": str(primary)}
+            degraded = {"degraded": names | _degraded(asked, model, dataset, measured, shares, progress)}
     same_split = found.fingerprint == model.metadata.split_sha256
     seen = (
         [f"the {split} part holds images that the model was fitted on"]
@@ -100,6 +119,7 @@ def evaluate(
         "split": split,
         **measured.figures,
         **(_insight(model, dataset, task, measured) if insight else {}),
+        **degraded,
         "split_sha256": found.fingerprint,
         "same_split": same_split,
         "notes": [*seen, *dataset.notes, *found.notes],
@@ -114,6 +134,19 @@ def _insight(model: Model, dataset: Dataset, task: Task, measured: Measurement) 
         "groups": ablation(model, measured.X, measured.y),
         "mistakes": worst_mistakes(model, dataset, task, measured.kept, measured.outputs),
     }
+
+
+def _degraded(
+    primary: Primary,
+    model: Model,
+    dataset: Dataset,
+    measured: Measurement,
+    shares: Sequence[float],
+    progress: Progress | None,
+) -> dict[str, Any]:
+    labels, failures = ask_all(primary, len(model.class_names), dataset, measured.kept, progress)
+    figures = degraded_figures(labels, measured.outputs.argmax(axis=1), measured.y, shares)
+    return {**figures, "failures": [failure._asdict() for failure in failures]}
 
 
 def skipped_images(dataset: Dataset, split: Split, undecodable: Sequence[ImageError]) -> list[dict[str, str]]:

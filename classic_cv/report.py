@@ -418,10 +418,43 @@ def evaluate_text(figures: Mapping[str, Any]) -> str:
         figures_text(figures),
         f"split              {figures['split_sha256'][:16]}… ({same})",
         per_class_text(figures) if figures["task"] == "classification" else "",
+        degraded_text(figures["degraded"]) if "degraded" in figures else "",
         notes_text(figures["notes"]),
         skipped_text(figures["skipped"]),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def degraded_text(found: Mapping[str, Any], most: int = 20) -> str:
+    """Accuracy by the share of fallbacks, and what the primary did not answer."""
+    rows = [
+        [
+            percent(row["share"]),
+            percent(row["accuracy"]),
+            _points(row["accuracy_ci95"]),
+            f"{100 * row['loss']:.1f}",
+            "-" if row["loss_ci95"] is None else _points(row["loss_ci95"]),
+        ]
+        for row in found["shares"]
+    ]
+    low, high = found["agreement_ci95"]
+    lines = [
+        f"as the fallback of {found['primary']}, whose answers these are where they are not the model's own:",
+        table(["fallbacks", "accuracy", "95 % interval", "loss (points)", "95 % interval"], rows),
+        f"agreement          {percent(found['agreement'])} of the images that the primary answered "
+        f"(95 % interval {100 * low:.1f} to {percent(high)}, n = {found['n'] - found['n_failed']})",
+    ]
+    if found["failures"]:
+        lines.append(f"the primary did not answer {found['n_failed']} images, which count as fallbacks:")
+        lines += [f"  {entry['image']}: {entry['reason']}" for entry in found["failures"][:most]]
+    if len(found["failures"]) > most:
+        lines.append(f"  and {len(found['failures']) - most} more: see --json")
+    return "\n".join(lines)
+
+
+def _points(interval: Sequence[float]) -> str:
+    """``70.5 to 79.6``."""
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
 
 
 def recipes_text(entries: Sequence[Mapping[str, str]]) -> str:

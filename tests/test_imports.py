@@ -45,6 +45,15 @@ def test_explaining_and_drawing_imports_nothing_heavy(model_file: Path, faces: P
     assert drawing.is_file()
 
 
+def test_answering_behind_a_primary_imports_nothing_heavy(model_file: Path, faces: Path) -> None:
+    image = next((faces / "test").rglob("*.png"))
+    code = (
+        "import sys, classic_cv; "
+        "print(classic_cv.Fallback(lambda image: None, sys.argv[1]).predict([sys.argv[2]]))"
+    )
+    assert not imported_by(code, str(model_file), str(image))
+
+
 def test_fitting_does_import_scikit_learn() -> None:
     """The check above can fail: the same probe sees scikit-learn where it is used."""
     assert "sklearn" in imported_by("from sklearn.svm import LinearSVC")
@@ -56,6 +65,7 @@ DenseSIFT DoGHistogram FisherVector KeypointSIFT LocalColor PatchDictionary Patc
 Explanation ExplanationError HOG ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model
 NotFittedError ParameterError Picture RBFSVM RBFSVR Recipe RecipeError Resize Split decode load_dataset
 load_recipe make_split read_image HybridClassifier HybridRegressor MissingExtraError Pixels TrainingError
+Breaker Fallback
 """.split()
 
 

@@ -108,5 +108,5 @@ class Predictor(Protocol):
         """How many threads each library in use computes with, as it says itself."""
 
     @property
-    def model_bytes(self) -> int:
-        """Bytes of the files that the model is stored in."""
+    def model_bytes(self) -> int | None:
+        """Bytes of the files that the model is stored in; None where they are on another machine."""

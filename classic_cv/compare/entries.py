@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from classic_cv.deep.settings import DeepSettings
 
 Kind = Literal["floor", "classical", "hybrid", "deep", "given"]
-Method = Literal["recipe", "auto", "shuffled", "deep", "deep-auto", "onnx", "predictions", "python"]
+Method = Literal["recipe", "auto", "shuffled", "deep", "deep-auto", "onnx", "oip", "predictions", "python"]
 
 SHUFFLED, DEEP_AUTO = "shuffled", "deep:auto"
 
@@ -55,7 +55,7 @@ class Entry:
     Attributes:
         name: as it appears in tables.
         method: how it is fitted.
-        source: the recipe, network or file behind it.
+        source: the recipe, network, file or address behind it.
         mode: of a network: scratch, finetune or frozen.
         int8: the quantised twin of a network.
         kind: what the verdict takes it for; ``auto`` is hybrid where its model holds a network.
@@ -74,7 +74,7 @@ class Entry:
     @property
     def is_fitted(self) -> bool:
         """Whether it learns here, rather than being brought along."""
-        return self.method not in ("onnx", "predictions")
+        return self.method not in ("onnx", "oip", "predictions")
 
     @property
     def is_epochal(self) -> bool:
@@ -136,6 +136,10 @@ def _parse(text: str, options: Mapping[str, Any]) -> Entry:
     scheme, sign, rest = text.partition(":")
     if sign and scheme in ("onnx", "predictions", "python"):
         return _of_file(text, scheme, rest, options)
+    if sign and scheme == "oip":
+        from classic_cv.oip.client import address_of
+
+        return Entry(text, "oip", address_of(rest).url, "given", description="answers behind an address")
     if text == DEEP_AUTO:
         _require_deep(text)
         return Entry(text, "deep-auto", "auto", "deep", description="the best network that its search finds")
@@ -185,7 +189,7 @@ def _of_network(text: str) -> Entry:
             raise
         raise ParameterError(
             f"no contestant {text!r}: give auto, shuffled, deep:auto, a recipe ({', '.join(shelf())}), a network "
-            f"({', '.join(deep_shelf())}) as NAME[:scratch|finetune|frozen][:int8], timm:NAME, onnx:FILE, "
+            f"({', '.join(deep_shelf())}) as NAME[:scratch|finetune|frozen][:int8], timm:NAME, onnx:FILE, oip:URL, "
             "predictions:FILE.csv, python:FILE.py, or a .toml file"
         ) from error
     _require_deep(text)
@@ -282,13 +286,26 @@ def load_entry(entry: Entry, folder: Path, class_names: Sequence[str], threads: 
         from classic_cv.compare.classical import ModelPredictor
 
         return ModelPredictor(folder, class_names, threads)
+    if entry.method == "oip":
+        from classic_cv.compare.oip import OipPredictor
+
+        return OipPredictor.load(folder)
     from classic_cv.deep.predictor import OnnxPredictor
 
     return OnnxPredictor.load(folder, threads)
 
 
 def store_given(entry: Entry, class_names: Sequence[str], folder: Path) -> list[str]:
-    """Store an ONNX file that a user brought, checked, as ``load_entry`` takes it; notes on what was assumed."""
+    """Store what a user brought, checked, as ``load_entry`` takes it; notes on what was assumed.
+
+    Raises:
+        ClassicCVError: it cannot be used.
+        TimeoutError: the server behind an address does not answer.
+    """
+    if entry.method == "oip":
+        from classic_cv.compare.oip import store_address
+
+        return store_address(entry.source, tuple(class_names), folder)
     from classic_cv.compare.given import GivenSettings, store_given
 
     settings = GivenSettings(**dict(entry.options))

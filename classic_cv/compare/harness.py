@@ -158,7 +158,8 @@ class Harness:
     def run(self, run: Run) -> Done:
         """Fit and score a contestant, unless that is done already."""
         slot = self.store.slot(run.entry.name, self._identity(run))
-        known = slot.result()
+        # What is behind an address may have changed, and nothing here would show it.
+        known = None if run.entry.method == "oip" else slot.result()
         if known is None:
             slot.clear()
             if run.entry.method == "predictions":
@@ -295,11 +296,11 @@ class Harness:
     # Brought along.
 
     def _take(self, run: Run, slot: Slot) -> dict[str, Any]:
-        """Store a network that the user brought."""
+        """Store a network that the user brought, or what asks a server for answers."""
         result = not_fitted()
         try:
             result["log"] = store_given(run.entry, self.arena.class_names, slot.model)
-        except ClassicCVError as error:
+        except (ClassicCVError, TimeoutError) as error:
             shutil.rmtree(slot.model, ignore_errors=True)
             result |= {"outcome": "failed", "message": str(error)}
         return result
@@ -419,7 +420,8 @@ class Harness:
             "latency_threads_ms": several.latency(),
             "stages_ms": single.stages_ms(),
             "cold_start_ms": float(np.median(single.cold_start_ms)),
-            "peak_rss_mb": single.peak_rss_mb,
+            # The memory of a server is not this process's.
+            "peak_rss_mb": None if one.run.entry.method == "oip" else single.peak_rss_mb,
             "model_bytes": single.model_bytes,
             "threads": single.threads,
             "threads_all": several.threads,

@@ -60,7 +60,7 @@ def cores_of(pid: int) -> set[int]:
 
 
 class Guard:
-    """Refuses to open what holds test images or their labels, inside a contestant's process.
+    """Refuses to open what holds test images or their labels, and to connect, inside a contestant's process.
 
     An audit hook (PEP 578): it cannot be removed, and sees what goes through Python, whatever link or spelling the
     path is given by; what native code opens by itself it does not see.
@@ -74,17 +74,32 @@ class Guard:
     def __init__(self) -> None:
         self.opened: list[str] = []
         self._identities: set[tuple[int, int]] = set()
+        self._is_hooked = self._is_alone = False
 
     def forbid(self, paths: Iterable[str]) -> None:
         """Refuse these files and folders from now on."""
-        if not self._identities:
-            sys.addaudithook(self._check)
+        self._hook()
         for path in paths:
             identity = _identity(path)
             if identity:
                 self._identities.add(identity)
 
+    def refuse_connections(self) -> None:
+        """Refuse to connect to any host from now on, this one included."""
+        self._hook()
+        self._is_alone = True
+
+    def _hook(self) -> None:
+        if not self._is_hooked:
+            sys.addaudithook(self._check)
+            self._is_hooked = True
+
     def _check(self, event: str, arguments: tuple[Any, ...]) -> None:
+        # Addresses of hosts are tuples; those within the machine, of pools of processes, are paths.
+        if self._is_alone and event == "socket.connect" and isinstance(arguments[1], tuple):
+            raise PermissionError(
+                f"a connection to {arguments[1][0]}: contestants compute by themselves; only oip:URL may connect"
+            )
         if event not in self.EVENTS or not arguments:
             return
         path = arguments[0]

@@ -50,6 +50,7 @@ class Timed:
         stages: milliseconds of the parts, one dict per image.
         cold_start_ms: of each process: from its start to the first answer.
         peak_rss_mb: the largest.
+        model_bytes: None where they are not known.
         ended: why it could not be timed, or None.
     """
 
@@ -58,7 +59,7 @@ class Timed:
     stages: list[dict[str, float]] = field(default_factory=list)
     cold_start_ms: list[float] = field(default_factory=list)
     peak_rss_mb: float = 0.0
-    model_bytes: int = 0
+    model_bytes: int | None = None
     threads: dict[str, int] = field(default_factory=dict)
     ended: Ended | None = None
 

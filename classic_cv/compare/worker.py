@@ -60,6 +60,7 @@ class Worker:
         import_heavy(Entry(**entry))
         # From here on: code of a contestant has not run before.
         self.guard.forbid(forbidden)
+        self._confine(entry)
         return {"ready": True}
 
     def fit(
@@ -109,13 +110,20 @@ class Worker:
     def load(self, entry: Message, folder: str, class_names: list[str], threads: int, first: str) -> Message:
         """Load the stored contestant and answer for one image: the end of a cold start."""
         set_threads(threads)
+        self._confine(entry)
         self.predictor = load_entry(Entry(**entry), Path(folder), class_names, threads)
         [image, *_] = read_queries([Path(first)])
+        n_bytes = self.predictor.model_bytes
         return {
             "label": int(self.predictor.label(image)),
-            "model_bytes": int(self.predictor.model_bytes),
+            "model_bytes": None if n_bytes is None else int(n_bytes),
             "threads": verified_threads() | self.predictor.threads(),
         }
+
+    def _confine(self, entry: Message) -> None:
+        """Another process's work would be on nobody's account: only who is measured as a client may connect."""
+        if Entry(**entry).method != "oip":
+            self.guard.refuse_connections()
 
     def read(self, files: list[str]) -> Message:
         """Take encoded images into memory."""

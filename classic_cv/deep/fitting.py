@@ -25,7 +25,7 @@ from classic_cv.deep.settings import DeepSettings
 from classic_cv.deep.training import CpuClock, DeepData, TrainedDeep, train
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.heads.fitting import TrainingSet
-from classic_cv.neural.memory import keep_freed_memory
+from classic_cv.allocator import keep_freed_memory
 from classic_cv.neural.preparation import validation_rows
 from classic_cv.subset import nested_order
 

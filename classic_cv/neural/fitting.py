@@ -22,7 +22,7 @@ from classic_cv.neural.compression import MOST_LOST, Measured, compared, compres
 from classic_cv.neural.course import Course, Surroundings, validation_figure
 from classic_cv.neural.export import Deployed, to_onnx
 from classic_cv.neural.log import JsonLines
-from classic_cv.neural.memory import keep_freed_memory
+from classic_cv.allocator import keep_freed_memory
 from classic_cv.neural.preparation import Prepared, network_inputs, prepare
 from classic_cv.neural.settings import HybridSettings
 from classic_cv.neural.training import Trained, score
