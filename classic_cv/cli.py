@@ -704,10 +704,8 @@ def compare(
 @click.option("--max-images", default=64, show_default=True, type=click.IntRange(1), help="Of a request.")
 @click.option(
     "--max-in-flight",
-    default=8,
-    show_default=True,
     type=click.IntRange(1),
-    help="Requests of a worker at a time; one more gets 503.",
+    help="Requests of a worker at a time, 6 by default, 16 with --primary; one more gets 503.",
 )
 @click.option(
     "--drain",
@@ -734,7 +732,7 @@ def serve(
     max_body: int,
     max_pixels: int,
     max_images: int,
-    max_in_flight: int,
+    max_in_flight: int | None,
     drain: float,
     quiet: bool,
     json_file: str | None,

@@ -20,9 +20,9 @@ from classic_cv._own import Own
 from classic_cv.answer import Answer, Reason
 from classic_cv.breaker import Breaker, Permit
 from classic_cv.errors import ImageError, ParameterError
-from classic_cv.images import DEFAULT_MAX_PIXELS, Picture
+from classic_cv.images import DEFAULT_MAX_PIXELS, Picture, read_file
 from classic_cv.model import Model, load
-from classic_cv.primary import Image, NonsenseError, checked, image_of, primary_of, read_file
+from classic_cv.primary import Image, NonsenseError, checked, image_of, primary_of
 
 __all__ = ["Agreement", "Fallback", "Mode"]
 

@@ -45,6 +45,7 @@ __all__ = [
     "decode",
     "fit_size",
     "is_gray",
+    "read_file",
     "read_header",
     "read_image",
     "resize",
@@ -110,7 +111,7 @@ def read_header(
     """
     name = source or (str(data) if isinstance(data, str | os.PathLike) else "<bytes>")
     if isinstance(data, str | os.PathLike):
-        data = _read_file(data, name, max_bytes)
+        data = read_file(data, name, max_bytes)
     facts = _checked_facts(data, name, max_pixels, max_bytes)
     width, height = _upright_size(facts)
     return Header(facts.format, width, height, facts.orientation, facts.mode, len(data))
@@ -163,7 +164,7 @@ def read_image(
         ImageError: the file cannot be read, or ``decode`` refuses it.
     """
     name = source or str(path)
-    data = _read_file(path, name, max_bytes)
+    data = read_file(path, name, max_bytes)
     return decode(data, source=name, min_side=min_side, max_pixels=max_pixels, max_bytes=max_bytes)
 
 
@@ -197,7 +198,15 @@ def to_picture(
     raise ImageError(name, f"expected a path, encoded bytes, an array or a PIL image, got {kind}")
 
 
-def _read_file(path: str | os.PathLike[str], source: str, max_bytes: int) -> bytes:
+def read_file(
+    path: str | os.PathLike[str], source: str | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+) -> bytes:
+    """The bytes of an image file; ``source`` replaces the path in error messages.
+
+    Raises:
+        ImageError: it cannot be read, or is larger than ``max_bytes``.
+    """
+    source = source or str(path)
     try:
         info = os.stat(path)
         if stat.S_ISDIR(info.st_mode):

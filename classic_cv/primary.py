@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from classic_cv.answer import answer_of
 from classic_cv.errors import ClassicCVError, ParameterError
-from classic_cv.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, _read_file, to_picture
+from classic_cv.images import DEFAULT_MAX_PIXELS, to_picture
 from classic_cv.model import Model, load
 
 Image = bytes | NDArray[np.uint8]
@@ -93,15 +92,6 @@ def image_of(item: Any) -> Image:
     if isinstance(item, bytes | bytearray | memoryview):
         return bytes(item)
     return to_picture(item, source="<image>").pixels
-
-
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of an image file.
-
-    Raises:
-        ImageError: it cannot be read, or is too large.
-    """
-    return _read_file(path, str(path), DEFAULT_MAX_BYTES)
 
 
 def checked(value: Any, n_classes: int | None) -> NDArray[np.float32]:

@@ -32,15 +32,19 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^classic-cv .*$", "".join(blocks(README, "")), flags=re.M)
     names = [shlex.split(command)[1] for command in commands]
-    assert names == ["demo", "fit", "predict", "evaluate", "fit", "fit", "compare", "compare"]
-    # The others train networks for minutes: their options are real ones.
+    trained = ["fit", "fit", "compare", "compare"]
+    served = ["fit", "serve", "serve", "serve", "evaluate"]
+    assert names == ["demo", "fit", "predict", "evaluate", *trained, *served]
+    # The others train networks for minutes, or serve until they are ended: their options are real ones.
     for command, name in zip(commands[4:], names[4:], strict=True):
         parent = cli.make_context("classic-cv", [name])
         context = cli.commands[name].make_context(name, shlex.split(command)[2:], parent=parent)
         if name == "fit":
-            assert context.params["recipe"].startswith("hybrid")
-        else:
+            assert context.params["recipe"] in shelf()
+        elif name == "compare":
             assert context.params["report_file"] or context.params["challenger"] == "mine"
+        elif name == "evaluate":
+            assert context.params["shares"] == (0.01, 0.1, 0.5)
     for command in commands[:4]:
         # The search takes what it is given: not minutes here. It counts from the start of the process.
         limit = ["--time-limit", "20s"] if "classic-cv fit " in command else []

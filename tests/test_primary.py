@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from classic_cv._address import SECONDS, Asked
 from classic_cv.errors import ArtifactError, ImageError, ParameterError, RecipeError
+from classic_cv.images import read_file
 from classic_cv.model import Model
-from classic_cv.primary import NonsenseError, Primary, checked, columns_of, image_of, primary_of, read_file
+from classic_cv.primary import NonsenseError, Primary, checked, columns_of, image_of, primary_of
 
 
 class Unreadable:

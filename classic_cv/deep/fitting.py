@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from classic_cv.allocator import keep_freed_memory
 from classic_cv.compare.contestant import Budget, FitTask, Fitted
 from classic_cv.deep.export import IMAGE, check_export, to_onnx
 from classic_cv.deep.images import Decoded, decode, most_side, moved_up, typical_side
@@ -25,7 +26,6 @@ from classic_cv.deep.settings import DeepSettings
 from classic_cv.deep.training import CpuClock, DeepData, TrainedDeep, train
 from classic_cv.errors import DatasetError, ImageError
 from classic_cv.heads.fitting import TrainingSet
-from classic_cv.allocator import keep_freed_memory
 from classic_cv.neural.preparation import validation_rows
 from classic_cv.subset import nested_order
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from classic_cv.allocator import keep_freed_memory
 from classic_cv.errors import TrainingError
 from classic_cv.features.base import Features
 from classic_cv.heads.calibration import Calibrator
@@ -22,7 +23,6 @@ from classic_cv.neural.compression import MOST_LOST, Measured, compared, compres
 from classic_cv.neural.course import Course, Surroundings, validation_figure
 from classic_cv.neural.export import Deployed, to_onnx
 from classic_cv.neural.log import JsonLines
-from classic_cv.allocator import keep_freed_memory
 from classic_cv.neural.preparation import Prepared, network_inputs, prepare
 from classic_cv.neural.settings import HybridSettings
 from classic_cv.neural.training import Trained, score

@@ -88,7 +88,7 @@ class Admission:
         """
         settings, record = self._settings, record_of(request)
         check_head(record, settings.max_body)
-        if self.reading >= settings.max_reading or self.in_flight >= settings.max_in_flight:
+        if self.reading >= settings.max_reading or self.in_flight >= settings.places:
             raise busy()
         self.reading += 1
         start = time.perf_counter()
@@ -113,7 +113,7 @@ class Admission:
             ClientDisconnect: the client went away.
             Exception: whatever ``function`` raises.
         """
-        if self.in_flight >= self._settings.max_in_flight:
+        if self.in_flight >= self._settings.places:
             raise busy()
         loop = asyncio.get_running_loop()
         work = Work(loop)
@@ -180,6 +180,6 @@ def n_threads(settings: ServeSettings) -> int:
     """Threads of a worker that compute: its share of the cores; a thread that waits for a primary takes none."""
     if settings.threads is not None:
         return settings.threads
-    if any(source.primary is not None for source in settings.models):
-        return settings.max_in_flight
+    if settings.has_primary:
+        return settings.places
     return max(1, available_cores() // settings.workers)

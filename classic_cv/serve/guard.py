@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import secrets
 import time
@@ -15,6 +14,7 @@ from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from classic_cv.errors import ClassicCVError
+from classic_cv.serve.addresses import is_loopback
 from classic_cv.serve.answering import Answering
 from classic_cv.serve.logs import RequestLog
 from classic_cv.serve.metrics import Metrics
@@ -68,7 +68,7 @@ def allowed_hosts(settings: ServeSettings) -> frozenset[str] | None:
     """
     if settings.allowed_hosts:
         return frozenset(name_of_host(host) for host in settings.allowed_hosts)
-    if _is_loopback(settings.host):
+    if is_loopback(settings.host):
         return frozenset([*_LOOPBACK_NAMES, name_of_host(settings.host)])
     return None
 
@@ -81,15 +81,6 @@ def name_of_host(host: str) -> str:
     name, colon, port = host.partition(":")
     # More than one colon is an IPv6 address as settings may have it.
     return f"[{host}]" if colon and ":" in port else name.rstrip(".")
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class Guard:

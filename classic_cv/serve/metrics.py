@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -13,6 +13,8 @@ from classic_cv.serve.server import SHARED_FOLDER
 
 if TYPE_CHECKING:
     from classic_cv.answer import Answer
+
+T = TypeVar("T", Counter, Histogram)
 
 STATES = ("closed", "open", "half-open")
 
@@ -32,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._shared = os.environ.get(SHARED_FOLDER)
+        self._series: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "classic_cv_requests_total",
@@ -93,18 +96,18 @@ class Metrics:
 
     def request(self, endpoint: str, status: int, seconds: float) -> None:
         """A request was answered; ``endpoint`` is the template of its route."""
-        self._requests.labels(endpoint, str(status)).inc()
-        self._request_seconds.labels(endpoint).observe(seconds)
+        self._of(self._requests, endpoint, str(status)).inc()
+        self._of(self._request_seconds, endpoint).observe(seconds)
 
     def stage(self, stage: str, seconds: float) -> None:
         """A stage of a request, such as reading its body, took so long."""
-        self._stage_seconds.labels(stage).observe(seconds)
+        self._of(self._stage_seconds, stage).observe(seconds)
 
     def answered(self, model: str, answer: Answer) -> None:
         """An image was answered: by whom, why, and how long its stages took."""
-        self._images.labels(model, answer.served_by).inc()
+        self._of(self._images, model, answer.served_by).inc()
         if answer.reason is not None:
-            self._fallbacks.labels(model, answer.reason).inc()
+            self._of(self._fallbacks, model, answer.reason).inc()
         for stage, seconds in answer.stages.items():
             self.stage(stage, seconds)
 
@@ -124,6 +127,14 @@ class Metrics:
     def loaded(self, model: str, ok: bool) -> None:
         """A model file was loaded, or refused."""
         self._loads.labels(model, "loaded" if ok else "refused").inc()
+
+    def _of(self, metric: T, *labels: str) -> T:
+        """The series of a metric with these labels, which are few; the library looks them up under a lock each time."""
+        key = (metric, labels)
+        if key not in self._series:
+            self._series[key] = metric.labels(*labels)
+        found: T = self._series[key]
+        return found
 
     def render(self) -> tuple[bytes, str]:
         """The figures in Prometheus' text format, and its content type."""

@@ -21,7 +21,7 @@ MAX_PART_HEAD = 8192
 MAX_BOUNDARY = 70
 """Bytes of a form's boundary at most (RFC 2046)."""
 
-_HOW = "send the image as it is, with -H 'Content-Type: image/jpeg', or as a form with one file: curl -F image=@FILE"
+_HOW = "send the image as it is, curl --data-binary @FILE, or as a form with one file: curl -F image=@FILE"
 
 
 def declared_length(record: Record) -> int | None:
@@ -103,13 +103,13 @@ async def _next_part(receive: Receive, record: Record) -> bytes:
 def check_content_type(record: Record) -> None:
     """Refuse, before it is received, a body that is neither an image nor a form that can hold one.
 
+    Any other type is taken for an image: what curl sends without being told a type is called a form without files.
+
     Raises:
-        Problem: a form without files, or several bodies in one that are no form.
+        Problem: several bodies in one that are no form.
     """
     kind = _kind(record)
-    if kind == b"application/x-www-form-urlencoded" or (
-        kind.startswith(b"multipart/") and kind != b"multipart/form-data"
-    ):
+    if kind.startswith(b"multipart/") and kind != b"multipart/form-data":
         raise Problem(415, f"a body of type {kind.decode('latin-1')} is not taken: {_HOW}")
 
 

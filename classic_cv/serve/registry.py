@@ -206,7 +206,7 @@ class Registry:
             behind.breaker,
             mode=settings.mode,
             sample=settings.sample,
-            max_calls=settings.max_in_flight + SPARE_CALLS,
+            max_calls=settings.places + SPARE_CALLS,
             max_pixels=settings.max_pixels,
             on_compared=partial(self._metrics.compared, name),
         )

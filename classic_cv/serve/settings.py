@@ -10,6 +10,12 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
+PLACES = 6
+"""Requests in flight: some more than there are cores, so that these are busy; many more would only wait longer."""
+
+PLACES_WAITING = 16
+"""The same where most of them wait for a primary, and compute nothing."""
+
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model file behind a name.
@@ -44,7 +50,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         max_body: bytes of a request's body at most.
         max_pixels: of an image at most.
         max_images: of a request at most.
-        max_in_flight: requests of a worker that wait for an answer or are computed; one more gets 503.
+        max_in_flight: requests of a worker that wait for an answer or are computed, one more gets 503; None for
+            ``PLACES``, or ``PLACES_WAITING`` where a model has a primary.
         max_reading: requests of a worker whose body is being received at most.
         header_timeout, body_timeout: seconds until the head, and then the body, of a request must have come.
         drain: seconds that requests in flight have to end after SIGTERM.
@@ -66,10 +73,22 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_body: Count = 16 * 2**20
     max_pixels: Count = 50_000_000
     max_images: Count = 64
-    max_in_flight: Count = 8
+    max_in_flight: Count | None = None
     max_reading: Count = 64
     header_timeout: Seconds = 5.0
     body_timeout: Seconds = 10.0
     drain: Seconds = 10.0
     poll: Seconds = 0.5
     quiet: bool = False
+
+    @property
+    def has_primary(self) -> bool:
+        """Whether any model is the fallback of another."""
+        return any(source.primary is not None for source in self.models)
+
+    @property
+    def places(self) -> int:
+        """Requests in flight of a worker at most."""
+        if self.max_in_flight is not None:
+            return self.max_in_flight
+        return PLACES_WAITING if self.has_primary else PLACES

@@ -112,16 +112,16 @@ def test_forms_that_are_refused(service: Service, sent: dict[str, Any], status: 
     assert reason in response.json()["error"]
 
 
-@pytest.mark.parametrize(
-    "kind", ["application/x-www-form-urlencoded", "multipart/mixed; boundary=xyz", "Multipart/Related"]
-)
+@pytest.mark.parametrize("kind", ["multipart/mixed; boundary=xyz", "Multipart/Related"])
 def test_bodies_that_are_no_image_by_their_type(service: Service, png: bytes, kind: str) -> None:
     response = service().post("/classify", content=png, headers={"content-type": kind})
     assert response.status_code == 415
     assert "curl -F" in response.json()["error"]
 
 
-@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "text/plain", "nonsense", None])
+@pytest.mark.parametrize(
+    "kind", ["image/png", "application/octet-stream", "application/x-www-form-urlencoded", "nonsense", None]
+)
 def test_any_other_type_is_taken(service: Service, png: bytes, kind: str | None) -> None:
     headers = {} if kind is None else {"content-type": kind}
     assert service().post("/classify", content=png, headers=headers).status_code == 200

@@ -42,9 +42,7 @@ def test_nobody_can_fill_the_log_with_them() -> None:
 
 
 def test_what_was_left_out_is_told_later() -> None:
-    log, _ = lines(
-        "import time; os.write(2, b'noise\\n' * 500); time.sleep(1.2); os.write(2, b'last\\n')"
-    )
+    log, _ = lines("import time; os.write(2, b'noise\\n' * 500); time.sleep(1.2); os.write(2, b'last\\n')")
     assert log[-1]["line"] == "last"
     assert sum(int(str(line["left_out"])) for line in log) + len(log) == 501
 
