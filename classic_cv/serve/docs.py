@@ -12,7 +12,7 @@ from classic_cv.serve.schemas import Json
 from classic_cv.serve.settings import ServeSettings
 
 EXAMPLES = {
-    "classify": "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' '{url}/classify?top=3'",
+    "classify": "curl --data-binary @photo.jpg '{url}/classify?top=3'",
     "explain": "curl -F image=@photo.jpg '{url}/explain' --output explanation.png",
     "infer": """curl '{url}/v2/models/NAME/infer' --data '{{"inputs": [{{"name": "image", "datatype": "BYTES",
   "shape": [1], "data": ["BASE64"]}}]}}' -H 'Content-Type: application/json'""",

@@ -192,8 +192,8 @@ def _image_body() -> Json:
     }
     return {
         "required": True,
-        "description": "The encoded image (JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF) under any content type that is no "
-        "form's, or a form with one part.",
+        "description": "The encoded image (JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF) under any content type but "
+        "multipart's, or a form with one part.",
         "content": {BINARY: {"schema": _IMAGE}, "multipart/form-data": {"schema": form}},
     }
 
