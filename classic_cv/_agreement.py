@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import random
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -51,6 +52,7 @@ class Comparisons:
         self._lock = threading.Lock()
         # Not a thread of the primary's calls, which would find a place less.
         self._caller = Caller(1, "comparison")
+        weakref.finalize(self, self._caller.close).atexit = False
 
     def consider(
         self, output: NDArray[np.float32], image: Image, picture: Picture, own: Answer | None
@@ -62,26 +64,30 @@ class Comparisons:
             image: as it was given.
             picture: the same for the fallback.
             own: the fallback's answer, where it is known.
+
+        Whoever listens is told by the thread of the comparisons: the answer waits for nobody.
         """
         if self._random.random() >= self._sample:
             return
+        # The arrays are given away with the answers, and may be overwritten.
+        label = int(output.argmax())
         if own is not None:
-            self._compare(output, own)
+            self._caller.start(partial(self._compare, label, int(own.output.argmax())))
             return
         if isinstance(image, np.ndarray):
             # It may be the caller's array, who has the answer already and may overwrite it.
             picture = dataclasses.replace(picture, pixels=picture.pixels.copy())
-        self._caller.start(partial(self._compute, output, picture))
+        self._caller.start(partial(self._compute, label, picture))
 
     def close(self) -> None:
         """Compare no more, but what is known already."""
         self._caller.close()
 
-    def _compute(self, output: NDArray[np.float32], picture: Picture) -> None:
-        self._compare(output, self._own.answer(picture))
+    def _compute(self, label: int, picture: Picture) -> None:
+        self._compare(label, int(self._own.answer(picture).output.argmax()))
 
-    def _compare(self, output: NDArray[np.float32], own: Answer) -> None:
-        agreed = bool(output.argmax() == own.output.argmax())
+    def _compare(self, label: int, own: int) -> None:
+        agreed = label == own
         with self._lock:
             n, before = self.agreement
             self.agreement = Agreement(n + 1, before + agreed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import weakref
@@ -51,6 +52,11 @@ class Call(Generic[T]):
         self._given_up = time.perf_counter()
 
     @property
+    def age(self) -> float:
+        """Seconds from its start."""
+        return time.perf_counter() - self._started
+
+    @property
     def takes_place(self) -> bool:
         """Whether it counts among the calls at a time."""
         return self._given_up is None or time.perf_counter() - self._given_up < PATIENCE
@@ -64,7 +70,7 @@ class Call(Generic[T]):
         except BaseException as raised:
             # Without the traceback, whose frames hold the image, and this call in a cycle.
             error = raised.with_traceback(None)
-        return Outcome(value, error, time.perf_counter() - self._started)
+        return Outcome(value, error, self.age)
 
     def end(self, outcome: Outcome[T]) -> None:
         """Tell whoever waits."""
@@ -89,12 +95,16 @@ class Caller:
         self.closed = False
         self._most = most
         self._name = name
+        self._finally: Callable[[], None] | None = None
+        self.begin()
+        _callers.add(self)
+
+    def begin(self) -> None:
+        """Begin without threads and calls; also in a process that was just forked, where none of them is."""
         # Reentrant: the garbage collector, which runs anywhere, may close what owns this.
         self._lock = threading.RLock()
         self._running: set[Call[Any]] = set()
         self._idle: list[SimpleQueue[Call[Any] | None]] = []
-        self._finally: Callable[[], None] | None = None
-        _callers.add(self)
 
     def start(self, work: Callable[[], T]) -> Call[T] | None:
         """Begin a call; None where all places are taken, it is closed, or the system gives no thread."""
@@ -127,9 +137,18 @@ class Caller:
 
     @property
     def busy(self) -> bool:
-        """Whether any call is under way that takes a place."""
+        """Whether any call is under way, waited for or not."""
         with self._lock:
-            return any(call.takes_place for call in self._running)
+            return bool(self._running)
+
+    def is_brisk(self, seconds: float) -> bool:
+        """Whether all the calls that take the places began less than ``seconds`` ago."""
+        with self._lock:
+            calls = [call for call in self._running if call.takes_place]
+            if len(calls) < self._most:
+                # Those that hang are too many to bear.
+                calls = list(self._running)
+        return bool(calls) and max(call.age for call in calls) < seconds
 
     def _has_place(self) -> bool:
         running = len(self._running)
@@ -179,6 +198,16 @@ class Caller:
 
 
 _callers: weakref.WeakSet[Caller] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Only the thread that forked goes on in the new process."""
+    for caller in list(_callers):
+        caller.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @atexit.register

@@ -34,7 +34,17 @@ class Own:
         pictures = [self.picture(image) for image in golden_images()]
         for picture in pictures:
             answer_of(model, picture)
-        for picture in pictures:
+        self._golden = pictures
+        self.measure()
+
+    @property
+    def typical(self) -> float:
+        """Seconds to keep free for what an answer typically takes: the median of the last ones, and some more."""
+        return self._typical
+
+    def measure(self) -> None:
+        """Answer the two images of noise once more, which counts."""
+        for picture in self._golden:
             self.answer(picture)
 
     def picture(self, image: Image) -> Picture:

@@ -428,6 +428,11 @@ def predict(
     "what it costs when MODEL answers in its place.",
 )
 @click.option(
+    "--primary-token-file",
+    metavar="FILE",
+    help="Holds the bearer token that an address is shown.",
+)
+@click.option(
     "--fallback",
     "shares",
     type=Shares(),
@@ -442,6 +447,7 @@ def evaluate(
     data: Path,
     split: str,
     primary: str | None,
+    primary_token_file: str | None,
     shares: tuple[float, ...] | None,
     report_file: Path | None,
     target: str | None,
@@ -456,6 +462,7 @@ def evaluate(
     from classic_cv.evaluation import evaluate as evaluate_model
     from classic_cv.model import load
     from classic_cv.report import evaluate_text, evaluation_page, live
+    from classic_cv.serve.tokens import read_token
 
     if report_file:
         check_writable(report_file)
@@ -469,6 +476,7 @@ def evaluate(
             jobs=jobs,
             insight=report_file is not None,
             primary=primary,
+            token=None if primary_token_file is None else read_token(primary_token_file),
             shares=SHARES if shares is None else shares,
             progress=show.progress,
         )
@@ -657,7 +665,7 @@ def compare(
 )
 @click.option(
     "--deadline",
-    type=Duration("s"),
+    type=Duration("ms"),
     default="50ms",
     show_default=True,
     help="Of an image's answer, where there is a primary.",
@@ -754,7 +762,7 @@ def serve(
         port=port,
         workers=workers,
         threads=threads,
-        deadline=deadline,
+        deadline=deadline / 1000,
         mode=mode,
         sample=sample,
         token_file=str(token_file.absolute()) if token_file else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from traceback import format_exception_only
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +12,8 @@ from classic_cv.dataset import Dataset
 from classic_cv.errors import ParameterError
 from classic_cv.extraction import Progress
 from classic_cv.model import Model
-from classic_cv.primary import Primary, checked, image_of
-from classic_cv.stats import accuracy_interval, mean_interval, paired_difference
+from classic_cv.primary import Primary, checked, image_of, told
+from classic_cv.stats import accuracy_interval, paired_difference, partial_credit_interval
 
 SHARES = (0.01, 0.1, 0.5)
 """Of fallbacks, where none are asked for; 0 and 1 are always shown."""
@@ -75,7 +74,7 @@ def ask_all(
             labels[done] = checked(found, n_classes).argmax()
         except Exception as error:
             # Whatever it is, a fallback would answer in its place.
-            failures.append(Failure(dataset.names[index], format_exception_only(error)[-1].strip()))
+            failures.append(Failure(dataset.names[index], told(error)))
             _check_any_answer(failures, done + 1, len(indices))
         if progress:
             progress("primary", done + 1, len(indices))
@@ -107,7 +106,7 @@ def degraded_figures(
     Returns:
         ``n``, ``n_failed``, ``agreement`` of the images that the primary answered and ``agreement_ci95``, and
         ``shares``, for each ``share, accuracy, accuracy_ci95, loss`` (against share 0) and ``loss_ci95`` (None for a
-        single image).
+        single image, and where both are right or wrong on the same images: that tells nothing of others).
     """
     answered = primary != NO_ANSWER
     fallback_right = fallback == y
@@ -126,19 +125,12 @@ def _at(share: float, first: NDArray[np.bool_], fallback: NDArray[np.bool_]) -> 
     """The figures at one share, of images on which the first and the fallback are right or wrong."""
     right = (1 - share) * first + share * fallback
     loss, interval = paired_difference(first, right)
+    if share > 0 and (first == fallback).all():
+        interval = None
     return {
         "share": float(share),
         "accuracy": float(right.mean()),
-        "accuracy_ci95": list(_interval(right)),
+        "accuracy_ci95": list(partial_credit_interval(float(right.sum()), len(right))),
         "loss": loss,
         "loss_ci95": None if interval is None else list(interval),
     }
-
-
-def _interval(right: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the mean of values from 0 to 1: Wilson's where each is 0 or 1, as everywhere for an accuracy."""
-    n = len(right)
-    if np.isin(right, (0, 1)).all():
-        return accuracy_interval(int(right.sum()), n)
-    low, high = mean_interval(right, np.full(n, 1 / n))
-    return max(low, 0.0), min(high, 1.0)

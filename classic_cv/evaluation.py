@@ -60,6 +60,7 @@ def evaluate(
     insight: bool = False,
     primary: Any = None,
     shares: Sequence[float] = SHARES,
+    token: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure ``model`` on one part of a dataset.
@@ -75,6 +76,7 @@ def evaluate(
             ``mistakes``, the worst mistakes as ``Mistake`` objects, which are not JSON.
         primary: what the model is the fallback of, as ``Fallback`` takes it: also measure what being degraded costs.
         shares: of the answers that are the fallback's, from 0 to 1.
+        token: the bearer token that a primary at an address is shown.
         progress: called with (task, done, total).
 
     Returns:
@@ -90,11 +92,12 @@ def evaluate(
     if split not in PARTS:
         raise DatasetError(f"no part {split!r}; allowed are {', '.join(PARTS)}")
     degraded: dict[str, Any] = {}
+    assumed: tuple[str, ...] = ()
     with contextlib.ExitStack() as stack:
         asked = None
         if primary is not None:
             check_shares(model, shares)
-            asked = stack.enter_context(contextlib.closing(primary_of(primary, model)))
+            asked = stack.enter_context(contextlib.closing(primary_of(primary, model, token=token)))
         dataset = load_dataset(data, target=target)
         task = make_task(dataset, model.metadata.task, model.metadata.positive)
         found = make_split(
@@ -108,6 +111,7 @@ def evaluate(
         if asked is not None:
             names = {"primary": str(primary)}
             degraded = {"degraded": names | _degraded(asked, model, dataset, measured, shares, progress)}
+            assumed = asked.notes
     same_split = found.fingerprint == model.metadata.split_sha256
     seen = (
         [f"the {split} part holds images that the model was fitted on"]
@@ -122,7 +126,7 @@ def evaluate(
         **degraded,
         "split_sha256": found.fingerprint,
         "same_split": same_split,
-        "notes": [*seen, *dataset.notes, *found.notes],
+        "notes": [*seen, *dataset.notes, *found.notes, *assumed],
         "skipped": skipped_images(dataset, found, measured.problems),
     }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from traceback import format_exception_only
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
@@ -20,9 +20,10 @@ from classic_cv._own import Own
 from classic_cv.answer import Answer, Reason
 from classic_cv.breaker import Breaker, Permit
 from classic_cv.errors import ImageError, ParameterError
-from classic_cv.images import DEFAULT_MAX_PIXELS, Picture, read_file
+from classic_cv.images import DEFAULT_MAX_PIXELS, Picture, read_file, read_header
 from classic_cv.model import Model, load
-from classic_cv.primary import Image, NonsenseError, checked, image_of, primary_of
+from classic_cv.oip.tensors import OipError
+from classic_cv.primary import Image, NonsenseError, checked, image_of, primary_of, told
 
 __all__ = ["Agreement", "Fallback", "Mode"]
 
@@ -30,8 +31,14 @@ Mode = Literal["fallback", "hedged"]
 
 _Call = Call[NDArray[np.float32]]
 
-MOST_DETAIL = 500
-"""Characters of what a primary says of its errors that are kept."""
+OF_THE_IMAGE = (400, 413, 415, 422)
+"""HTTP's status of a request that is refused for what it holds: of one image, and no fault of the primary."""
+
+MEASURED_AGAIN = 3
+"""Times at most, where the fallback is too slow for the deadline: another process may have had the core."""
+
+DECODED = "the image took all the time to decode"
+NO_TURN = "the fallback needs all of the deadline"
 
 
 class _Miss(NamedTuple):
@@ -70,7 +77,8 @@ class Fallback:
     It may be used by many threads at a time. What can go wrong with the primary, and what is then the ``reason``: no
     answer in time (``late``), an error (``failed``), no probabilities of these classes (``nonsense``), too many calls
     that have not come back (``busy``), or all that too often, so that it is not asked for a while (``open``). An image
-    that cannot be read is an ``ImageError`` and no fault of the primary.
+    that cannot be read is an ``ImageError`` and no fault of the primary, and neither is one that an address refuses for
+    what it is (``failed`` as well).
 
     A primary that runs in this process has to let others run: nothing can be answered while it holds the interpreter's
     lock. A call that is given up goes on until it returns, and takes up to two seconds one of the ``max_calls`` places.
@@ -90,7 +98,7 @@ class Fallback:
         max_calls: calls to the primary at a time; none waits for its turn.
         max_pixels: larger images are an error.
         token: the bearer token that an address is shown.
-        on_compared: called with whether the two agreed, by any thread; what it raises is logged.
+        on_compared: called with whether the two agreed, by a thread of its own; what it raises is logged.
 
     Attributes:
         model: the fallback.
@@ -98,7 +106,8 @@ class Fallback:
         deadline: in seconds.
 
     Raises:
-        ParameterError: a value is not allowed, or the primary has other classes.
+        ParameterError: a value is not allowed, the primary has other classes, or the fallback takes the whole deadline
+            and is not hedged.
         ArtifactError: a file cannot be used.
         RecipeError: the TOML beside an ONNX file does not say what has to be said.
         MissingExtraError: ONNX Runtime is not installed.
@@ -125,11 +134,15 @@ class Fallback:
         if self.breaker.slow_seconds is None:
             self.breaker.slow_seconds = deadline
         self._n_classes = len(self.class_names) if self.task == "classification" else None
+        self._max_pixels = max_pixels
         self._own = Own(self.model, max_pixels)
         self._hedged = mode == "hedged"
+        if not self._hedged:
+            _check_own(self._own, deadline)
         self._comparisons = Comparisons(self._own, 0.0 if self._n_classes is None else sample, on_compared)
         self._primary = primary_of(primary, self.model, max_pixels=max_pixels, token=token)
         self._caller = Caller(max_calls, "primary")
+        weakref.finalize(self, self._caller.close, self._primary.close).atexit = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -140,6 +153,11 @@ class Fallback:
     def task(self) -> str:
         """``classification`` or ``regression``."""
         return self.model.task
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what the primary does not say of itself and is assumed; an address may add to them later."""
+        return self._primary.notes
 
     @property
     def agreement(self) -> Agreement:
@@ -161,6 +179,9 @@ class Fallback:
             return self._answer_file(image)
         start = time.perf_counter()
         image = image_of(image)
+        if isinstance(image, bytes):
+            # Before the primary sees it, which may have other limits.
+            read_header(image, source="<image>", max_pixels=self._max_pixels)
         permit = self.breaker.acquire()
         if permit is None:
             return self._instead(_Miss("open"), self._turn(image, start))
@@ -245,7 +266,9 @@ class Fallback:
         if self._caller.closed:
             permit.cancelled()
             return _Miss("busy", "closed: the primary is asked no more")
-        permit.failed()
+        # Calls that have not had their time yet say nothing of the primary: there are just many.
+        if not self._caller.is_brisk(self.deadline):
+            permit.failed()
         return _Miss("busy", "too many calls have not come back")
 
     def _waited(self, image: Image, call: _Call, permit: Permit, turn: _Turn) -> Answer:
@@ -255,13 +278,15 @@ class Fallback:
         until = turn.start + self.deadline - reserve
         outcome = call.outcome(until - time.perf_counter())
         turn = turn._replace(own=own, waited=time.perf_counter() - turn.start)
-        # An image that took all the time to decode says nothing of the primary.
-        said = _judge(outcome, permit, fair=turn.decoded < until)
+        decoding = turn.decoded - turn.start
+        no_time = (DECODED if decoding >= reserve else NO_TURN) if turn.decoded >= until else None
+        said = _judge(outcome, permit, no_time)
         if isinstance(said, _Miss):
             return self._instead(said, turn)
+        stages = {"decode": decoding, "primary": said.seconds}
+        answer = Answer(said.value, "primary", seconds=time.perf_counter() - turn.start, stages=stages)
         self._comparisons.consider(said.value, image, turn.picture, own)
-        stages = {"decode": turn.decoded - turn.start, "primary": said.seconds}
-        return Answer(said.value, "primary", seconds=time.perf_counter() - turn.start, stages=stages)
+        return answer
 
     def _instead(self, miss: _Miss, turn: _Turn) -> Answer:
         """The own answer, and why."""
@@ -273,17 +298,30 @@ class Fallback:
         return Answer(own.output, "fallback", miss.reason, miss.detail, seconds, stages)
 
 
-def _judge(outcome: Outcome[NDArray[np.float32]] | None, permit: Permit, fair: bool) -> _Said | _Miss:
-    """What the primary said, or why it did not, and how its breaker counts that."""
+def _judge(
+    outcome: Outcome[NDArray[np.float32]] | None, permit: Permit, no_time: str | None
+) -> _Said | _Miss:
+    """What the primary said, or why it did not, and how its breaker counts that.
+
+    Args:
+        outcome: None where it has not answered.
+        permit: of the call.
+        no_time: why it was not waited for; None where it was.
+    """
     if outcome is None:
-        if fair:
-            permit.failed()
-        else:
+        # An image that took all the time to decode says nothing of the primary.
+        if no_time == DECODED:
             permit.cancelled()
-        return _Miss("late", None if fair else "the image took all the time to decode")
+        else:
+            permit.failed()
+        return _Miss("late", no_time)
     if outcome.value is None:
-        permit.failed()
-        return _Miss(_reason(outcome.error), format_exception_only(outcome.error)[-1].strip()[:MOST_DETAIL])
+        error = outcome.error
+        if isinstance(error, OipError) and error.status in OF_THE_IMAGE:
+            permit.cancelled()
+        else:
+            permit.failed()
+        return _Miss(_reason(error), told(error))
     permit.succeeded(outcome.seconds)
     return _Said(outcome.value, outcome.seconds)
 
@@ -304,3 +342,16 @@ def _check(deadline: float, mode: str, sample: float, max_calls: int) -> None:
         raise ParameterError(f"sample={sample!r}: allowed are shares from 0 to 1")
     if max_calls < 1:
         raise ParameterError(f"max_calls={max_calls!r}: allowed are 1 or more")
+
+
+def _check_own(own: Own, deadline: float) -> None:
+    """Refuse a fallback that would never leave the primary its turn."""
+    for _ in range(MEASURED_AGAIN):
+        if own.typical < deadline:
+            return
+        own.measure()
+    if own.typical >= deadline:
+        raise ParameterError(
+            f"deadline={deadline!r}: the fallback typically takes {own.typical:.3g} seconds, margin included, and the "
+            'primary would never have its turn: give a longer deadline, a faster model, or mode="hedged"'
+        )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.answer import answer_of
 from classic_cv.errors import ClassicCVError, ParameterError
 from classic_cv.images import DEFAULT_MAX_PIXELS, to_picture
-from classic_cv.model import Model, load
+from classic_cv.model import Model, golden_images, load
 
 Image = bytes | NDArray[np.uint8]
 """An encoded image, or RGB pixels (height, width, 3)."""
@@ -24,6 +26,9 @@ SUM_TOLERANCE = 0.02
 
 NEGATIVE_TOLERANCE = 1e-3
 """How far below 0 a probability may be."""
+
+MOST_TOLD = 500
+"""Characters of what a primary says of its errors that are kept."""
 
 
 class NonsenseError(ClassicCVError):
@@ -38,10 +43,17 @@ class Primary:
         ask: from an image, and the seconds after which nobody waits any more, to what ``checked`` takes. It may be
             called by several threads at a time.
         close: frees what it holds.
+        assumed: gives ``notes``, which an address may add to when it is asked first.
     """
 
     ask: Callable[[Image, float], Any]
     close: Callable[[], None] = lambda: None
+    assumed: Callable[[], tuple[str, ...]] = lambda: ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what it does not say and is assumed."""
+        return self.assumed()
 
 
 def primary_of(
@@ -69,14 +81,14 @@ def primary_of(
     if isinstance(source, Model):
         return _of_model(source, model, max_pixels, "the primary")
     if isinstance(source, str) and "://" in source:
-        return _of_address(source, model, token)
+        return _of_address(source, model, max_pixels, token)
     if isinstance(source, str | Path):
         path = Path(source)
         if path.suffix.lower() == ".onnx":
             return _of_onnx(path, model, max_pixels)
         return _of_model(load(path), model, max_pixels, str(path))
     if callable(source):
-        return Primary(lambda image, timeout: source(image))
+        return Primary(lambda image, timeout: source(_read_only(image)))
     raise ParameterError(
         f"primary={source!r}: allowed are a callable, a Model, the path of an ONNX or model file, or an address such "
         "as http://host:8000/v2/models/NAME"
@@ -92,6 +104,25 @@ def image_of(item: Any) -> Image:
     if isinstance(item, bytes | bytearray | memoryview):
         return bytes(item)
     return to_picture(item, source="<image>").pixels
+
+
+def _read_only(image: Image) -> Image:
+    """An image that its owner, and the fallback, find as it was."""
+    if isinstance(image, bytes):
+        return image
+    view = image.view()
+    view.flags.writeable = False
+    return view
+
+
+def told(error: BaseException | None) -> str:
+    """An error's type and text, cut; of another one's text nothing is certain, not even that it can be had."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "its text cannot be shown"
+    return f"{name}: {text}"[:MOST_TOLD] if text else name
 
 
 def checked(value: Any, n_classes: int | None) -> NDArray[np.float32]:
@@ -177,8 +208,8 @@ def _of_onnx(path: Path, model: Model, max_pixels: int) -> Primary:
     from classic_cv.deep.predictor import OnnxPredictor
 
     _check_classifies(model, str(path))
-    with TemporaryDirectory() as folder:
-        store_given(GivenSettings(), path, model.class_names, Path(folder))
+    with _opencv_threads(), TemporaryDirectory() as folder:
+        notes = store_given(GivenSettings(), path, model.class_names, Path(folder))
         predictor = OnnxPredictor.load(folder, threads=1)
     side = min(predictor.interface.shape)
 
@@ -188,21 +219,34 @@ def _of_onnx(path: Path, model: Model, max_pixels: int) -> Primary:
         row: NDArray[np.float32] = predictor.probabilities([picture.pixels])[0]
         return row
 
-    return Primary(ask)
+    # The first run, which is slow, is nobody's answer.
+    ask(golden_images()[0], 0.0)
+    said = tuple(f"{path}: {note}" for note in notes)
+    return Primary(ask, assumed=lambda: said)
 
 
-def _of_address(url: str, model: Model, token: str | None) -> Primary:
+@contextlib.contextmanager
+def _opencv_threads() -> Iterator[None]:
+    """Restore the number of OpenCV's threads, which are the whole process's, after the block."""
+    before = cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _of_address(url: str, model: Model, max_pixels: int, token: str | None) -> Primary:
     from classic_cv._address import SECONDS, Asked
     from classic_cv.oip.client import OipClient
 
     _check_classifies(model, url)
-    client = OipClient(url, timeout=SECONDS, token=token)
+    client = OipClient(url, timeout=SECONDS, token=token, max_pixels=max_pixels)
     try:
         asked = Asked(client, model.class_names, url)
     except ParameterError:
         client.close()
         raise
-    return Primary(asked.ask, client.close)
+    return Primary(asked.ask, client.close, lambda: asked.notes)
 
 
 def _check_classifies(model: Model, source: str) -> None:

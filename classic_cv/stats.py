@@ -23,6 +23,24 @@ def accuracy_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[f
     return float(interval.low), float(interval.high)
 
 
+def partial_credit_interval(right: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval (Wilson 1927) for the mean of n independent values from 0 to 1.
+
+    Where each is 0 or 1 this is ``accuracy_interval``. Others of the same mean vary less, so it is conservative.
+
+    Args:
+        right: the sum of the values, which need not be whole.
+        n: at least 1.
+    """
+    from scipy.stats import norm
+
+    z2 = float(norm.ppf(0.5 + confidence / 2)) ** 2
+    p = min(max(right / n, 0.0), 1.0)
+    center = (p + z2 / (2 * n)) / (1 + z2 / n)
+    reach = float(np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))) / (1 + z2 / n)
+    return (0.0 if p == 0 else center - reach), (1.0 if p == 1 else center + reach)
+
+
 def bootstrap_intervals(
     statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]],
     n: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -108,6 +109,40 @@ def test_what_hangs_for_long_takes_no_place_any_more(
     assert value_of(started(caller, lambda: 1)) == 1
 
 
+def test_what_was_given_up_long_ago_is_still_under_way(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_caller, "PATIENCE", 0.0)
+    caller = Caller(1, "test")
+    call = started(caller, gate.wait)
+    call.give_up()
+    assert not call.takes_place
+    assert caller.busy
+    gate.set()
+    assert value_of(call) is True
+    assert not caller.busy
+
+
+def test_whether_the_places_are_taken_by_young_calls(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_caller, "MOST_HUNG", 1)
+    caller = Caller(1, "test")
+    assert not caller.is_brisk(60.0)
+    hung = started(caller, gate.wait)
+    assert caller.is_brisk(60.0)
+    time.sleep(0.02)
+    assert not caller.is_brisk(0.01)
+    monkeypatch.setattr(_caller, "PATIENCE", 0.0)
+    hung.give_up()
+    second = started(caller, gate.wait)
+    # The first one has no place any more, so that it does not matter how old it is.
+    assert caller.is_brisk(hung.age - 0.01)
+    second.give_up()
+    assert caller.start(gate.wait) is None
+    assert not caller.is_brisk(hung.age - 0.01)
+
+
 def test_a_system_without_threads_is_a_call_that_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     caller = Caller(1, "test")
 
@@ -194,3 +229,28 @@ caller.start(lambda: (time.sleep(0.1), print("ended", flush=True)))
 def test_a_hanging_call_does_not_keep_the_interpreter_and_a_short_one_ends() -> None:
     run = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout, run.stderr) == (0, "ended\n", "")
+
+
+FORKED = """
+import os, threading
+from classic_cv._caller import Caller
+caller = Caller(2, "test")
+gate = threading.Event()
+held = caller.start(gate.wait)
+caller.start(lambda: 1).outcome(20)
+child = os.fork()
+if not child:
+    outcome = caller.start(lambda: 2).outcome(20)
+    os._exit(0 if outcome is not None and outcome.value == 2 and not caller.busy else 1)
+print(os.waitpid(child, 0)[1], caller.start(lambda: 3).outcome(20).value, caller.busy)
+gate.set()
+held.outcome(20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "0 3 True\n", "")

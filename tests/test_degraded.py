@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
+from classic_cv import evaluation
 from classic_cv.cli import cli
 from classic_cv.dataset import Dataset, load_dataset
 from classic_cv.degraded import NO_ANSWER, ask_all, check_shares, degraded_figures
@@ -44,11 +45,21 @@ def test_accuracy_and_loss_go_linearly_from_the_primary_to_the_fallback() -> Non
 
 def test_the_ends_have_the_interval_of_an_accuracy() -> None:
     first, middle, last = degraded_figures(GOOD, POOR, Y, [0.5])["shares"]
-    assert first["accuracy_ci95"] == list(accuracy_interval(9, 10))
-    assert last["accuracy_ci95"] == list(accuracy_interval(7, 10))
-    # Six images are right by both, four by one of them: the normal interval of six 1 and four 0.5.
-    error = np.sqrt(0.06 / 10)
-    np.testing.assert_allclose(middle["accuracy_ci95"], [0.8 - 1.96 * error, 0.8 + 1.96 * error], atol=1e-4)
+    np.testing.assert_allclose(first["accuracy_ci95"], accuracy_interval(9, 10))
+    np.testing.assert_allclose(last["accuracy_ci95"], accuracy_interval(7, 10))
+    # Six images are right by both, four by one of them: eight right ones.
+    np.testing.assert_allclose(middle["accuracy_ci95"], accuracy_interval(8, 10))
+
+
+def test_between_the_ends_an_interval_is_as_wide_as_the_figure_is_uncertain() -> None:
+    y = np.zeros(50, np.intp)
+    primary = y.copy()
+    primary[0] = 1
+    _, middle, _ = degraded_figures(primary, y, y, [0.5])["shares"]
+    low, high = middle["accuracy_ci95"]
+    # Near 49.5 of 50: between the intervals of 49 and of 50.
+    assert accuracy_interval(49, 50)[0] < low < accuracy_interval(50, 50)[0] < 0.93
+    assert accuracy_interval(49, 50)[1] < high < 1
 
 
 def test_the_loss_is_of_the_same_images() -> None:
@@ -56,8 +67,10 @@ def test_the_loss_is_of_the_same_images() -> None:
     assert first["loss_ci95"] == [0.0, 0.0]
     low, high = last["loss_ci95"]
     assert low < 0.2 < high
-    # Equally right on the same images, nothing is lost for sure; on others it may be.
-    assert degraded_figures(GOOD, GOOD, Y, [])["shares"][-1]["loss_ci95"] == [0.0, 0.0]
+    # Equally right on the same images: how much is lost on others is not known.
+    same = degraded_figures(GOOD, GOOD, Y, [0.5])
+    assert [row["loss_ci95"] for row in same["shares"]] == [[0.0, 0.0], None, None]
+    assert degraded_text({"primary": "net.onnx", "failures": [], **same}).count(" -\n") == 2
     assert degraded_figures(Y[:1], Y[:1], Y[:1], [])["shares"][-1]["loss_ci95"] is None
 
 
@@ -98,7 +111,9 @@ def answering(script: list[Any]) -> Primary:
 
 
 def test_each_image_is_asked_for_once_and_failures_are_named(dataset: Dataset) -> None:
-    script = [[0.9, 0.1], TimeoutError("too slow"), [0.2, 0.8], [0.5, float("nan")], None]
+    late = TimeoutError("too slow")
+    late.add_note("see the manual")
+    script = [[0.9, 0.1], late, [0.2, 0.8], [0.5, float("nan")], None]
     done: list[tuple[str, int, int]] = []
     found, failures = ask_all(
         answering(script), 2, dataset, np.arange(5), lambda *progress: done.append(progress)
@@ -169,7 +184,7 @@ def test_the_command_shows_what_the_library_measures(
     assert [row["share"] for row in degraded["shares"]] == [0.0, 0.25, 1.0]
     expected = [1 - accuracy, 0.75 * (1 - accuracy) + 0.25 * accuracy, accuracy]
     assert [row["accuracy"] for row in degraded["shares"]] == pytest.approx(expected)
-    assert degraded["shares"][-1]["accuracy_ci95"] == figures["accuracy_ci95"]
+    assert degraded["shares"][-1]["accuracy_ci95"] == pytest.approx(figures["accuracy_ci95"])
     assert (degraded["agreement"], degraded["n_failed"], degraded["failures"]) == (0.0, 0, [])
     assert degraded["primary"] == str(wrong_file)
     assert degraded_text(degraded) in evaluate_text(figures)
@@ -181,6 +196,22 @@ def test_the_library_takes_any_primary(model: Model, faces: Path) -> None:
     assert degraded["agreement"] == 1.0
     assert [row["share"] for row in degraded["shares"]] == [0.0, 0.01, 0.1, 0.5, 1.0]
     assert [row["accuracy"] for row in degraded["shares"]] == pytest.approx([figures["accuracy"]] * 5)
+
+
+def test_what_the_primary_leaves_open_is_noted_and_it_is_shown_the_token(
+    model: Model, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+
+    def primary_of(source: Any, model: Model, *, token: str | None) -> Primary:
+        shown.append(token)
+        return Primary(lambda image, timeout: [0.5, 0.5], assumed=lambda: ("no names are said",))
+
+    monkeypatch.setattr(evaluation, "primary_of", primary_of)
+    figures = evaluate(model, faces, primary="http://host/v2/models/m", token="secret", jobs=1)
+    assert shown == ["secret"]
+    assert "no names are said" in figures["notes"]
+    assert "no names are said" not in evaluate(model, faces, jobs=1)["notes"]
 
 
 def test_wrong_usage(model_file: Path, faces: Path, wrong_file: Path) -> None:

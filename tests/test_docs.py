@@ -47,7 +47,7 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert context.params["shares"] == (0.01, 0.1, 0.5)
     for command in commands[:4]:
         # The search takes what it is given: not minutes here. It counts from the start of the process.
-        limit = ["--time-limit", "20s"] if "classic-cv fit " in command else []
+        limit = ["--time-limit", "8s"] if "classic-cv fit " in command else []
         monkeypatch.setattr("classic_cv.cli.STARTED", time.perf_counter())
         monkeypatch.setattr(sys, "argv", [*shlex.split(command), *limit])
         main()

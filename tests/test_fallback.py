@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.server
 import json
 import random
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,11 +23,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from classic_cv._own import Own
 from classic_cv.answer import Answer
 from classic_cv.breaker import Breaker, Outcome, Permit
 from classic_cv.errors import ArtifactError, ImageError, ParameterError
 from classic_cv.fallback import Agreement, Fallback
 from classic_cv.model import Model
+from classic_cv.oip import OipError
 from classic_cv.primary import Primary
 
 SOON = 20.0
@@ -53,6 +58,15 @@ class Watched(Breaker):
 @pytest.fixture(scope="module")
 def image(faces: Path) -> bytes:
     return next((faces / "test").rglob("*.png")).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def damaged(image: bytes) -> bytes:
+    """An image whose header is sound, and whose pixels are not."""
+    start = image.index(b"IDAT")
+    [n] = struct.unpack(">I", image[start - 4 : start])
+    chunk = b"IDAT" + bytes(n)
+    return image[:start] + chunk + struct.pack(">I", zlib.crc32(chunk)) + image[start + 8 + n :]
 
 
 @pytest.fixture(scope="module")
@@ -273,14 +287,17 @@ BAD = [
     np.zeros((0, 3), np.uint8),
     "no/such/file.png",
     17,
+    None,
 ]
+"""None stands for the damaged one."""
 
 
 @pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
 @pytest.mark.parametrize("mode", ["fallback", "hedged"])
 def test_a_bad_image_is_the_clients_error_whatever_the_primary_does(
-    model: Model, image: bytes, gate: threading.Event, bad: Any, mode: Any
+    model: Model, damaged: bytes, gate: threading.Event, bad: Any, mode: Any
 ) -> None:
+    bad = damaged if bad is None else bad
     for primary in (says, fails, leaves, waits(gate)):
         breaker = Watched(window=1, minimum=1)
         with Fallback(primary, model, LONG, breaker, mode=mode) as fallback, pytest.raises(ImageError):
@@ -290,7 +307,7 @@ def test_a_bad_image_is_the_clients_error_whatever_the_primary_does(
 
 
 def test_a_bad_image_is_an_error_where_the_breaker_is_open_or_the_places_are_taken(
-    model: Model, image: bytes, gate: threading.Event
+    model: Model, image: bytes, damaged: bytes, gate: threading.Event
 ) -> None:
     with Fallback(fails, model, LONG, Breaker(window=1, minimum=1, cool_down=1e6)) as fallback:
         assert fallback.answer(image).reason == "failed"
@@ -300,11 +317,43 @@ def test_a_bad_image_is_an_error_where_the_breaker_is_open_or_the_places_are_tak
     with Fallback(waits(gate), model, 0.05, breaker, max_calls=1) as fallback:
         assert fallback.answer(image).reason == "late"
         with pytest.raises(ImageError):
-            fallback.answer(b"no image")
+            fallback.answer(damaged)
     assert breaker.settled == ["failed", "cancelled"]
 
 
-def test_a_bad_image_takes_no_trial_from_the_others(model: Model, image: bytes) -> None:
+@pytest.mark.parametrize("max_pixels", [10, 10**6])
+def test_what_is_no_image_or_too_large_never_reaches_the_primary(
+    model: Model, image: bytes, max_pixels: int
+) -> None:
+    seen: list[Any] = []
+    breaker = Watched()
+    bad = image if max_pixels == 10 else image[:100]
+    with Fallback(seen.append, model, LONG, breaker, max_pixels=max_pixels) as fallback:
+        with pytest.raises(ImageError, match=r"^<image>: "):
+            fallback.answer(bad)
+        eventually(lambda: not fallback._caller.busy)
+    assert seen == []
+    assert breaker.settled == []
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422, 401, 404, 500, None])
+def test_an_address_that_refuses_one_image_is_not_switched_off_for_all(
+    model: Model, image: bytes, own: NDArray[np.float32], status: int | None
+) -> None:
+    def ask(image: Any, timeout: float) -> Any:
+        raise OipError("no, thank you", status)
+
+    breaker = Watched(window=1, minimum=1)
+    with Fallback(Primary(ask), model, LONG, breaker) as fallback:
+        found = fallback.answer(image)
+    is_own(found, own, "failed")
+    assert found.detail == "OipError: no, thank you"
+    of_the_image = status in (400, 413, 415, 422)
+    assert breaker.settled == ["cancelled" if of_the_image else "failed"]
+    assert breaker.state == ("closed" if of_the_image else "open")
+
+
+def test_a_bad_image_takes_no_trial_from_the_others(model: Model, image: bytes, damaged: bytes) -> None:
     now = [0.0]
     breaker = Breaker(window=1, minimum=1, trials=1, clock=lambda: now[0])
     primary = iter([fails, says, says, says])
@@ -312,7 +361,7 @@ def test_a_bad_image_takes_no_trial_from_the_others(model: Model, image: bytes) 
         assert fallback.answer(image).reason == "failed"
         now[0] += 1.0
         with pytest.raises(ImageError):
-            fallback.answer(b"no image")
+            fallback.answer(damaged)
         assert state_of(fallback) == "half-open"
         assert fallback.answer(image).served_by == "primary"
         assert state_of(fallback) == "closed"
@@ -335,10 +384,50 @@ def test_an_image_that_takes_the_whole_deadline_to_decode_says_nothing_of_the_pr
     assert breaker.settled == ["cancelled"]
 
 
+def test_a_fallback_that_comes_to_need_all_of_the_deadline_is_told_and_lateness_counts(
+    model: Model, image: bytes, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaker = Watched(window=1, minimum=1)
+    with Fallback(waits(gate), model, 0.2, breaker) as fallback:
+        monkeypatch.setattr(fallback._own, "reserve", lambda deadline: 0.3)
+        found = fallback.answer(image)
+    assert (found.reason, found.detail) == ("late", "the fallback needs all of the deadline")
+    assert breaker.settled == ["failed"]
+
+
+def too_slow(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[], float]) -> None:
+    """Let the own model seem to take so long."""
+    add = Own._add
+    monkeypatch.setattr(Own, "_add", lambda self, taken: add(self, seconds()))
+
+
+def test_a_fallback_that_always_needs_all_of_the_deadline_is_refused(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_slow(monkeypatch, lambda: 0.04)
+    with pytest.raises(ParameterError) as raised:
+        Fallback(says, model, 0.05)
+    assert str(raised.value) == (
+        "deadline=0.05: the fallback typically takes 0.051 seconds, margin included, and the primary would never have "
+        'its turn: give a longer deadline, a faster model, or mode="hedged"'
+    )
+    Fallback(says, model, 0.052).close()
+    Fallback(says, model, 0.05, mode="hedged").close()
+
+
+def test_a_fallback_that_was_slow_by_chance_is_measured_again(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.5, 0.5, *[0.004] * 100])
+    too_slow(monkeypatch, lambda: next(seconds))
+    with Fallback(says, model, 0.05) as fallback:
+        assert fallback._own.typical < 0.05
+
+
 def test_an_answer_that_is_there_when_the_image_is_decoded_is_taken(
     model: Model, image: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Fallback(says, model, 0.01) as fallback:
+    with Fallback(says, model, 0.04) as fallback:
         decode = fallback._own.picture
 
         def slowly(image: Any) -> Any:
@@ -428,6 +517,22 @@ def compared(fallback: Fallback, told: list[bool], n: int) -> bool:
     return fallback.agreement.n == len(told) == n
 
 
+def test_calls_that_are_just_many_do_not_open_the_breaker(
+    model: Model, image: bytes, own: NDArray[np.float32], gate: threading.Event
+) -> None:
+    breaker = Watched(window=1, minimum=1)
+    with Fallback(waits(gate), model, LONG, breaker, max_calls=1, sample=0) as fallback:
+        thread = threading.Thread(target=fallback.answer, args=(image,))
+        thread.start()
+        eventually(lambda: fallback._caller.busy)
+        for _ in range(3):
+            is_own(fallback.answer(image), own, "busy")
+        assert breaker.settled == ["cancelled"] * 3
+        gate.set()
+        thread.join(SOON)
+    assert breaker.state == "closed"
+
+
 @pytest.mark.parametrize("mode", ["fallback", "hedged"])
 def test_a_sample_is_compared(model: Model, image: bytes, own: NDArray[np.float32], mode: Any) -> None:
     answers = iter([own, own[::-1], own])
@@ -446,6 +551,7 @@ def test_the_share_that_is_compared(model: Model, image: bytes) -> None:
     with Fallback(says, model, LONG, mode="hedged", sample=0.25) as fallback:
         for _ in range(100):
             fallback.answer(image)
+            eventually(lambda: not fallback._comparisons._caller.busy)
         assert 10 <= fallback.agreement.n <= 40
     with Fallback(says, model, LONG, mode="hedged", sample=0.0) as fallback:
         for _ in range(20):
@@ -483,6 +589,73 @@ def test_an_array_may_be_overwritten_once_the_answer_is_there(
     np.testing.assert_array_equal(seen[0], before)
 
 
+@pytest.mark.parametrize("mode", ["fallback", "hedged"])
+def test_an_answer_may_be_overwritten_and_waits_for_no_listener(
+    model: Model, image: bytes, own: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, mode: Any
+) -> None:
+    gate = threading.Event()
+    told: list[tuple[bool, str]] = []
+
+    def on_compared(agreed: bool) -> None:
+        assert gate.wait(SOON)
+        told.append((agreed, threading.current_thread().name))
+
+    values: dict[str, Any] = {"mode": mode, "sample": 1.0, "on_compared": on_compared}
+    with Fallback(lambda image: own, model, LONG, **values) as fallback:
+        compute = fallback._own.answer
+
+        def answer(picture: Any) -> Answer:
+            if threading.current_thread().name == "comparison":
+                assert gate.wait(SOON)
+            return compute(picture)
+
+        monkeypatch.setattr(fallback._own, "answer", answer)
+        found = fallback.answer(image)
+        assert told == []
+        found.output[:] = found.output[::-1].copy()
+        gate.set()
+        eventually(lambda: told == [(True, "comparison")])
+        assert fallback.agreement == Agreement(1, 1)
+
+
+def test_a_primary_that_works_in_place_spoils_nothing(model: Model) -> None:
+    def primary(image: Any) -> NDArray[np.float32]:
+        image[:] = 0
+        return SAYS
+
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 30, 3), np.uint8)
+    before = pixels.copy()
+    with Fallback(primary, model, LONG) as fallback:
+        found = fallback.answer(pixels)
+    np.testing.assert_array_equal(pixels, before)
+    assert found.reason == "failed"
+    close(found.output, model.predict_proba([before])[0])
+
+
+def test_a_fallback_that_is_dropped_leaves_no_threads(model: Model, image: bytes) -> None:
+    closed: list[int] = []
+    fallback = Fallback(
+        Primary(lambda image, timeout: SAYS, lambda: closed.append(1)), model, LONG, sample=1.0
+    )
+    assert fallback.answer(image).served_by == "primary"
+    callers = [fallback._caller, fallback._comparisons._caller]
+    eventually(lambda: not any(caller.busy for caller in callers))
+    assert fallback.agreement.n == 1
+    del fallback
+    gc.collect()
+    assert [caller.closed for caller in callers] == [True, True]
+    eventually(lambda: closed == [1])
+
+
+def test_what_the_primary_leaves_open_is_noted(model: Model) -> None:
+    with Fallback(
+        Primary(lambda image, timeout: SAYS, assumed=lambda: ("no names are said",)), model, LONG
+    ) as fallback:
+        assert fallback.notes == ("no names are said",)
+    with Fallback(says, model, LONG) as fallback:
+        assert fallback.notes == ()
+
+
 def test_an_error_of_the_listener_is_logged(
     model: Model, image: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -491,8 +664,8 @@ def test_an_error_of_the_listener_is_logged(
 
     with Fallback(says, model, LONG, mode="hedged", sample=1.0, on_compared=on_compared) as fallback:
         assert fallback.answer(image).served_by == "primary"
+        eventually(lambda: "no disk" in caplog.text)
         assert fallback.agreement.n == 1
-    assert "no disk" in caplog.text
 
 
 def test_a_comparison_takes_no_place_of_the_primary(
@@ -743,3 +916,17 @@ def test_an_address_that_hangs_goes_down_and_comes_up(
             server.shutdown()
             server.server_close()
     assert "good" in breaker.settled
+
+
+def test_an_address_that_tells_no_class_names_is_noted(model: Model, image: bytes) -> None:
+    handler = type("Handler", (Server,), {"class_names": None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        with Fallback(f"http://127.0.0.1:{server.server_port}/v2/models/faces", model, LONG) as fallback:
+            np.testing.assert_allclose(fallback.answer(image).output, SAYS[::-1])
+            assert ["class_names are not said" in note for note in fallback.notes] == [True]
+    finally:
+        server.shutdown()
+        server.server_close()

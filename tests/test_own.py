@@ -75,3 +75,20 @@ def test_larger_images_are_refused(model: Model, faces: Path) -> None:
     data = next((faces / "test").rglob("*.png")).read_bytes()
     with pytest.raises(ImageError, match="more than max_pixels=10"):
         Own(model, 10).picture(data)
+
+
+def test_what_it_typically_takes_is_the_median_of_what_was_measured(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = own_of(model, monkeypatch, [0.5])
+    assert own.typical == pytest.approx(1.25 * 0.004 + 0.001)
+    times = iter([0.01] * 4)
+    monkeypatch.setattr(
+        _own,
+        "answer_of",
+        lambda model, picture: Answer(np.zeros(2, np.float32), stages={"features": next(times), "head": 0.0}),
+    )
+    own.measure()
+    own.measure()
+    assert own.typical == pytest.approx(1.25 * 0.01 + 0.001)
+    assert next(times, None) is None

@@ -12,11 +12,12 @@ import onnx.parser
 import pytest
 from numpy.typing import NDArray
 
-from classic_cv._address import SECONDS, Asked
+from classic_cv._address import EXCHANGES, SECONDS, Asked
+from classic_cv.deep.predictor import OnnxPredictor
 from classic_cv.errors import ArtifactError, ImageError, ParameterError, RecipeError
 from classic_cv.images import read_file
 from classic_cv.model import Model
-from classic_cv.primary import NonsenseError, Primary, checked, columns_of, image_of, primary_of
+from classic_cv.primary import NonsenseError, Primary, checked, columns_of, image_of, primary_of, told
 
 
 class Unreadable:
@@ -148,7 +149,21 @@ def image(faces: Path) -> bytes:
 def test_a_callable_is_given_the_image(model: Model) -> None:
     primary = primary_of(lambda image: (image, "said"), model)
     assert primary.ask(b"png", 1.0) == (b"png", "said")
+    assert primary.notes == ()
     primary.close()
+
+
+def test_a_callable_cannot_change_the_pixels(model: Model) -> None:
+    def in_place(image: Any) -> Any:
+        image[:] = 0
+
+    pixels = np.ones((4, 4, 3), np.uint8)
+    primary = primary_of(in_place, model)
+    with pytest.raises(ValueError, match="read-only"):
+        primary.ask(pixels, 1.0)
+    # They are still the caller's to change.
+    pixels += 1
+    assert pixels.min() == 2
 
 
 def test_a_primary_is_taken_as_it_is(model: Model) -> None:
@@ -228,45 +243,94 @@ def test_an_onnx_file_with_its_toml(model: Model, tmp_path: Path) -> None:
         primary_of(write_onnx(tmp_path / "net.onnx", (first, second)), model, max_pixels=10).ask(encoded, 1)
 
 
+def test_a_network_is_warm_leaves_opencvs_threads_alone_and_says_what_is_assumed(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+    probabilities = OnnxPredictor.probabilities
+
+    def counted(self: OnnxPredictor, images: Any) -> NDArray[np.float32]:
+        runs.append(len(images))
+        return probabilities(self, images)
+
+    monkeypatch.setattr(OnnxPredictor, "probabilities", counted)
+    path = write_onnx(tmp_path / "net.onnx", model.class_names)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        primary = primary_of(path, model)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+    assert runs == [1]
+    assert [note.startswith(f"{path}: resize is not said") for note in primary.notes] == [True]
+
+
 class Described(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
 class Client:
-    """An address that does what it is told next."""
+    """An address that does what it is told next: names to tell, or a row and the names that it goes by."""
 
     def __init__(self, *script: Any) -> None:
         self.script = list(script)
         self.timeouts: list[float] = []
+        self.is_described = False
 
     def metadata(self) -> Described:
-        return Described(self.next())
+        names = self.next()
+        self.is_described = True
+        return Described(names)
 
-    def call(self, image: Any, timeout: float) -> NDArray[np.float32]:
+    def call_named(self, image: Any, timeout: float) -> tuple[NDArray[np.float32], Any]:
         self.timeouts.append(timeout)
-        return np.array(self.next(), np.float32)
+        row, names = self.next()
+        self.is_described = True
+        return np.array(row, np.float32), names
+
+    def forget(self) -> None:
+        self.is_described = False
 
     def next(self) -> Any:
         step = self.script.pop(0)
         if isinstance(step, BaseException):
+            if not isinstance(step, TimeoutError):
+                self.forget()
             raise step
         return step
 
 
+AB, BA = ("a", "b"), ("b", "a")
+
+
 def asked(client: Client) -> Asked:
-    return Asked(client, ("a", "b"), "http://there")  # type: ignore[arg-type]
+    return Asked(client, AB, "http://there")  # type: ignore[arg-type]
 
 
 def test_an_address_is_asked_for_its_names_once() -> None:
-    client = Client(("b", "a"), [0.9, 0.1], [0.7, 0.3])
+    client = Client(BA, ([0.9, 0.1], BA), ([0.7, 0.3], BA))
     primary = asked(client)
     np.testing.assert_allclose(primary.ask(b"", 0.25), [0.1, 0.9])
     np.testing.assert_allclose(primary.ask(b"", 0.5), [0.3, 0.7])
     assert client.timeouts == [0.25, 0.5]
+    assert primary.notes == ()
 
 
-def test_an_address_that_tells_no_names_has_the_fallbacks_order() -> None:
-    np.testing.assert_allclose(asked(Client(None, [0.9, 0.1])).ask(b"", 1.0), [0.9, 0.1])
+def test_the_order_is_that_of_the_answer_whatever_was_told_before() -> None:
+    primary = asked(Client(AB, ([0.9, 0.1], BA), ([0.9, 0.1], AB), ([0.9, 0.1], BA)))
+    np.testing.assert_allclose(
+        [primary.ask(b"", 1.0) for _ in range(3)], [[0.1, 0.9], [0.9, 0.1], [0.1, 0.9]]
+    )
+
+
+def test_an_address_that_tells_no_names_has_the_fallbacks_order_and_that_is_noted() -> None:
+    for first in (None, ConnectionRefusedError()):
+        primary = asked(Client(first, ([0.9, 0.1], None)))
+        np.testing.assert_allclose(primary.ask(b"", 1.0), [0.9, 0.1])
+        [note] = primary.notes
+        assert "http://there: its class_names are not said" in note
+        assert "'a', 'b', the fallback's order" in note
 
 
 def test_an_address_of_other_classes_is_an_error_at_once() -> None:
@@ -274,40 +338,75 @@ def test_an_address_of_other_classes_is_an_error_at_once() -> None:
         asked(Client(("a", "c")))
 
 
-@pytest.mark.parametrize("trouble", [ConnectionRefusedError(), TimeoutError(), ArtifactError("garbage")])
+@pytest.mark.parametrize("trouble", [ConnectionRefusedError(), ArtifactError("garbage"), TimeoutError()])
 def test_an_address_that_is_down_may_come_up(trouble: Exception) -> None:
-    client = Client(trouble, trouble, ("b", "a"), [0.9, 0.1], [0.8, 0.2])
+    client = Client(trouble, trouble, ([0.9, 0.1], BA), ([0.8, 0.2], BA))
     primary = asked(client)
     with pytest.raises(type(trouble)):
         primary.ask(b"", 0.05)
     np.testing.assert_allclose(primary.ask(b"", 0.05), [0.1, 0.9])
     np.testing.assert_allclose(primary.ask(b"", 0.05), [0.2, 0.8])
-    # The first one has longer: what it learns is for those after it.
-    assert client.timeouts == [SECONDS, 0.05]
+    # The first ones have longer: what they learn is for those after them.
+    assert client.timeouts == [EXCHANGES * SECONDS] * 2 + [0.05]
 
 
-@pytest.mark.parametrize(
-    "trouble", [TimeoutError(), ConnectionResetError(), ArtifactError("another version")]
-)
-def test_after_trouble_the_names_are_read_again(trouble: Exception) -> None:
-    client = Client(("a", "b"), trouble, ("b", "a"), [0.9, 0.1])
+@pytest.mark.parametrize("trouble", [ConnectionResetError(), ArtifactError("another version")])
+def test_after_trouble_no_call_has_less_time_than_before(trouble: Exception) -> None:
+    """An address that takes more than a second heals as well."""
+    client = Client(AB, trouble, ([0.9, 0.1], BA), ([0.9, 0.1], BA))
     primary = asked(client)
     with pytest.raises(type(trouble)):
-        primary.ask(b"", 1.0)
-    np.testing.assert_allclose(primary.ask(b"", 1.0), [0.1, 0.9])
+        primary.ask(b"", 2.5)
+    for _ in range(2):
+        np.testing.assert_allclose(primary.ask(b"", 2.5), [0.1, 0.9])
+    assert client.timeouts == [2.5, EXCHANGES * 2.5, 2.5]
 
 
-def test_after_trouble_the_classes_may_be_others() -> None:
-    client = Client(("a", "b"), TimeoutError(), ("a", "c"), ("a", "b"), [0.9, 0.1])
+def test_a_late_answer_makes_the_next_one_no_later() -> None:
+    client = Client(AB, TimeoutError(), ([0.9, 0.1], AB))
     primary = asked(client)
     with pytest.raises(TimeoutError):
-        primary.ask(b"", 1.0)
+        primary.ask(b"", 0.05)
+    np.testing.assert_allclose(primary.ask(b"", 0.05), [0.9, 0.1])
+    assert client.timeouts == [0.05, 0.05]
+
+
+def test_the_classes_may_become_others_and_right_again() -> None:
+    client = Client(AB, ([0.9, 0.1], ("a", "c")), ([0.9, 0.1], AB))
+    primary = asked(client)
     with pytest.raises(ParameterError, match="unknown: 'c'"):
         primary.ask(b"", 1.0)
+    # What the client knows is of the wrong model.
+    assert not client.is_described
     np.testing.assert_allclose(primary.ask(b"", 1.0), [0.9, 0.1])
 
 
 def test_another_number_of_columns_is_left_for_the_check() -> None:
-    found = asked(Client(None, [0.5, 0.25, 0.25])).ask(b"", 1.0)
+    found = asked(Client(None, ([0.5, 0.25, 0.25], None))).ask(b"", 1.0)
     with pytest.raises(NonsenseError, match="shape"):
         checked(found, 2)
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def noted() -> Exception:
+    error = ValueError("out of memory")
+    error.add_note("see the manual")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (noted(), "ValueError: out of memory"),
+        (OSError(), "OSError"),
+        (Mute(), "Mute: its text cannot be shown"),
+        (ValueError("x" * 600), "ValueError: " + "x" * 488),
+    ],
+    ids=["note", "empty", "mute", "long"],
+)
+def test_what_is_told_of_an_error(error: Exception, expected: str) -> None:
+    assert told(error) == expected

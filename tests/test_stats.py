@@ -19,6 +19,7 @@ from classic_cv.stats import (
     mcnemar_exact,
     mean_interval,
     paired_difference,
+    partial_credit_interval,
     quantile_bound,
     smallest_difference,
     t_interval,
@@ -37,6 +38,26 @@ def test_accuracy_interval_solves_wilsons_equation(confidence: float) -> None:
     z = norm.ppf(0.5 + confidence / 2)
     for end in accuracy_interval(37, 50, confidence):
         assert abs(37 / 50 - end) == pytest.approx(z * np.sqrt(end * (1 - end) / 50))
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 7), (7, 7), (99, 100), (1, 1)])
+def test_partial_credit_of_all_or_nothing_is_an_accuracy(right: int, n: int) -> None:
+    for confidence in (0.5, 0.95):
+        expected = accuracy_interval(right, n, confidence)
+        assert partial_credit_interval(right, n, confidence) == pytest.approx(expected, abs=1e-12)
+    low, high = partial_credit_interval(right, n)
+    assert (low == 0, high == 1) == (right == 0, right == n)
+
+
+@pytest.mark.parametrize("shares", [(0.97, 0.02, 0.01), (0.4, 0.3, 0.3)])
+def test_intervals_of_partial_credit_cover_its_mean(shares: tuple[float, ...]) -> None:
+    values = np.array([1.0, 0.5, 0.0])
+    rng = np.random.default_rng(0)
+    truth, n = float(values @ shares), 200
+    rights = rng.multinomial(n, shares, size=500) @ values
+    covered = [low <= truth <= high for low, high in (partial_credit_interval(r, n) for r in rights)]
+    # Conservative, since such values vary less than those that are right or wrong.
+    assert np.mean(covered) > 0.95
 
 
 def figures_of(values: NDArray[np.float64]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import signal
 import sys
 import time
@@ -99,18 +100,21 @@ class CpuBudget:
     EVERY = 0.2
     """Seconds of CPU time between two looks at other processes, which cost milliseconds."""
 
+    AT_LEAST_EVERY = 0.5
+    """Seconds of any time: who waits for other processes uses none, and they do."""
+
     def __init__(self, total: float) -> None:
         self.total = total
         self._meter = TreeMeter(psutil.Process().pid)
         self._others = 0.0
-        self._looked = -1.0
+        self._looked = self._looked_at = -math.inf
         self._start = self._now()
 
     def _now(self) -> float:
-        own = time.process_time()
-        if own - self._looked >= self.EVERY or self._looked < 0:
+        own, now = time.process_time(), time.monotonic()
+        if own - self._looked >= self.EVERY or now - self._looked_at >= self.AT_LEAST_EVERY:
             self._others = max(self._others, self._meter.read().cpu_seconds - own)
-            self._looked = own
+            self._looked, self._looked_at = own, now
         return own + max(self._others, 0.0)
 
     def used(self) -> float:

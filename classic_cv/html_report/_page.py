@@ -23,6 +23,7 @@ from classic_cv.html_report._format import (
     maybe,
     megabytes,
     number,
+    points,
     share,
     size_text,
 )
@@ -67,6 +68,7 @@ def context(report: Record, mistakes: Sequence[Mistake]) -> dict[str, Any]:
         "calibration": calibration(test),
         "balance": balance(report.get("class_counts") or {}),
         "groups": groups(report.get("groups") or {}),
+        "degraded": degraded(test.get("degraded") or {}),
         "easier": easier(report.get("easier") or {}),
         "errors": errors(test, report),
         "notes": list(report.get("notes") or []),
@@ -403,6 +405,33 @@ def groups(found: Record) -> dict[str, Any] | None:
             for row in rows
         ],
     }
+
+
+def degraded(found: Record) -> dict[str, Any] | None:
+    """What it costs when this model answers in the place of another one."""
+    if not found.get("shares"):
+        return None
+    return {
+        "primary": found["primary"],
+        "agreement": share(found["agreement"]),
+        "agreement_interval": ci_text(ci(found, "agreement_ci95"), share),
+        "failed": count(found["n_failed"], "image") if found["n_failed"] else "",
+        "rows": [
+            {
+                "share": share(row["share"]),
+                "accuracy": share(row["accuracy"]),
+                "interval": ci_text(ci(row, "accuracy_ci95"), share),
+                "change": points(-row["loss"]) if row["loss"] else MISSING,
+                "change_interval": ci_text(_turned(ci(row, "loss_ci95")), points),
+            }
+            for row in found["shares"]
+        ],
+    }
+
+
+def _turned(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The interval of the negative value."""
+    return None if interval is None else (-interval[1], -interval[0])
 
 
 def easier(found: Record) -> dict[str, Any] | None:

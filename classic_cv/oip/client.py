@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import ssl
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.errors import ParameterError
+from classic_cv.images import DEFAULT_MAX_PIXELS
 from classic_cv.oip.description import (
     ModelMetadata,
     Plan,
@@ -102,23 +105,38 @@ class OipClient:
         url: ``http://host:port/v2/models/NAME[/versions/VERSION]``, also ``https`` and after ``oip:``.
         timeout: seconds for ``metadata``, and for each image in ``probabilities``.
         token: shown as a bearer token; None for none.
+        max_pixels: larger images are not decoded.
 
     Raises:
         ParameterError: ``url`` is no such address, or the token no text that a header may hold.
     """
 
-    def __init__(self, url: str, *, timeout: float = 10.0, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 10.0,
+        token: str | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> None:
         self._address = address_of(url)
         if token is not None and not re.fullmatch(r"[!-~]+", token):
             raise ParameterError(
                 "the token has characters that a header cannot hold: printable ASCII is allowed"
             )
         self._timeout = timeout
+        self._max_pixels = max_pixels
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._context = ssl.create_default_context() if self._address.is_tls else None
         self._idle: list[Connection] = []
         self._is_closed = False
         self._plan: Plan | None = None
+        _clients.add(self)
+
+    @property
+    def is_described(self) -> bool:
+        """Whether the next call needs not ask what the model is."""
+        return self._plan is not None
 
     def metadata(self) -> ModelMetadata:
         """What the server says of the model now.
@@ -155,22 +173,37 @@ class OipClient:
                 model than ``metadata`` told of.
             ImageError: the image cannot be used; only where it has to be decoded here.
         """
+        return self.call_named(image, timeout)[0]
+
+    def call_named(self, image: Any, timeout: float) -> tuple[NDArray[np.float32], tuple[str, ...] | None]:
+        """What ``call`` gives, and its class names; None where the server does not tell them.
+
+        They are of the description that the image was sent by, whatever other threads have learned since.
+        """
         until = time.monotonic() + timeout
         plan = self._plan or self._planned(until)
-        tensor = plan.tensor(image)
+        tensor = plan.tensor(image, self._max_pixels)
         try:
-            return self._inferred(plan, tensor, until)
+            return self._inferred(plan, tensor, until), plan.metadata.class_names
         except TimeoutError:
             # Asking again what is known would make the next call late as well.
             raise
         except BaseException:
             # What answers after trouble may be another model.
-            self._plan = None
+            self.forget()
             raise
+
+    def forget(self) -> None:
+        """Let the next call ask anew what the model is."""
+        self._plan = None
 
     def close(self) -> None:
         """Close the connections that are kept; a call that is under way closes its own."""
         self._is_closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that are kept, in this process: one that it was forked from goes on using its own."""
         while self._idle:
             self._idle.pop().close()
 
@@ -189,13 +222,14 @@ class OipClient:
         kind = "application/json" if length is None else "application/octet-stream"
         headers = {"Content-Type": kind} | ({} if length is None else {HEADER_LENGTH: str(length)})
         answered = self._exchange("POST", f"{self._address.path}/infer", until, MAX_RESPONSE, body, headers)
-        content = self._good(answered)
+        content = self._good(answered, answered.status)
         return plan.row(read_response(content, _header_length(answered)))
 
-    def _good(self, answered: Answered) -> bytes:
-        """The body of a response that is no error."""
+    def _good(self, answered: Answered, status: int | None = None) -> bytes:
+        """The body of a response that is no error, for which ``status`` is told otherwise."""
         if answered.status != http.client.OK:
-            raise OipError(f"{self._address.url} answers {answered.status}: {_error_in(answered.body)}")
+            message = f"{self._address.url} answers {answered.status}: {_error_in(answered.body)}"
+            raise OipError(message, status)
         return answered.body
 
     def _exchange(
@@ -229,6 +263,19 @@ class OipClient:
         self._idle.append(connection)
         if self._is_closed:
             self.close()
+
+
+_clients: weakref.WeakSet[OipClient] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Two processes on one connection would get each other's answers."""
+    for client in list(_clients):
+        client.close_idle()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _header_length(answered: Answered) -> int | None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from classic_cv.images import resize, to_picture
+from classic_cv.images import DEFAULT_MAX_PIXELS, resize, to_picture
 from classic_cv.oip.messages import InferResponse
 from classic_cv.oip.tensors import OipError, Tensor, shown
 
@@ -106,16 +106,16 @@ class Plan(NamedTuple):
     output: str
     binary: bool
 
-    def tensor(self, image: Any) -> Tensor:
+    def tensor(self, image: Any, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
         """The input for one image: encoded bytes, or what ``to_picture`` takes.
 
         Raises:
-            ImageError: the image cannot be used.
+            ImageError: the image cannot be used, or has more than ``max_pixels`` where it is decoded here.
         """
         if self.size is not None:
-            pixels = resize(to_picture(image, min_side=max(self.size)).pixels, self.size)
-            return Tensor(self.input.name, "UINT8", pixels[None])
-        data = image if isinstance(image, bytes) else _png(to_picture(image).pixels)
+            picture = to_picture(image, min_side=max(self.size), max_pixels=max_pixels)
+            return Tensor(self.input.name, "UINT8", resize(picture.pixels, self.size)[None])
+        data = image if isinstance(image, bytes) else _png(to_picture(image, max_pixels=max_pixels).pixels)
         array = np.empty((1,) * len(self.input.shape), object)
         array.flat[0] = data if self.binary else base64.b64encode(data)
         return Tensor(self.input.name, "BYTES", array)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from classic_cv.oip.tensors import (
     OipError,
@@ -97,15 +97,22 @@ class _OutputHead(msgspec.Struct):
     parameters: Raw = _EMPTY
 
 
+MOST_TENSORS = 64
+"""Inputs or outputs that a message names: a request of megabytes of names would be worked on for seconds."""
+
+LONGEST_ID = 256
+"""Characters: an id comes back, and what comes back is not for the client to make large."""
+
+
 class _RequestHead(msgspec.Struct):
-    inputs: list[_TensorHead]
-    id: str | None = None
-    outputs: list[_OutputHead] | None = None
+    inputs: Annotated[list[_TensorHead], Meta(max_length=MOST_TENSORS)]
+    id: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
+    outputs: Annotated[list[_OutputHead], Meta(max_length=MOST_TENSORS)] | None = None
     parameters: Raw = _EMPTY
 
 
 class _ResponseHead(msgspec.Struct):
-    outputs: list[_TensorHead]
+    outputs: Annotated[list[_TensorHead], Meta(max_length=MOST_TENSORS)]
     model_name: str | None = None
     model_version: str | None = None
     id: str | None = None

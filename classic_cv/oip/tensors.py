@@ -50,7 +50,14 @@ class OipError(ClassicCVError):
     """A message of the Open Inference Protocol is not valid, or a server refuses or answers something else.
 
     Its text holds nothing but what the other side said, so it can be shown to a client.
+
+    Attributes:
+        status: of HTTP, where a server refuses an inference with it; None for everything else.
     """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Tensor(NamedTuple):

@@ -144,12 +144,17 @@ class _TimedReader(io.RawIOBase):
 
 
 def _opened(host: str, port: int, until: float) -> socket.socket:
-    """A TCP connection to the first of a host's addresses that takes one."""
+    """A TCP connection to the first of a host's addresses that takes one.
+
+    One that says nothing gets its share of the time that is left: the next one may answer.
+    """
     problem = OSError("the host has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for n_tried, (family, kind, protocol, _, address) in enumerate(found):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(max(until - time.monotonic(), 1e-3))
+            share = (until - time.monotonic()) / (len(found) - n_tried)
+            sock.settimeout(max(share, 1e-3))
             sock.connect(address)
             # Head and body are sent one after another: neither must wait for the other's receipt.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -17,13 +17,12 @@ class AddressError(ClassicCVError):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to a name or an address."""
-    if host.lower() == "localhost":
-        return True
+    """Whether only this machine can connect to a name or an address, however it is written."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
         return False
+    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def bound(settings: ServeSettings) -> socket.socket:

@@ -26,6 +26,9 @@ PATIENCE = 0.02
 MOST_HELD = 4
 """Bodies of the greatest length that are held in memory at most while they are received; smaller ones are more."""
 
+SMALL = 256 * 1024
+"""Bytes of a body that are always taken: a few long uploads must not keep everybody else away."""
+
 
 class _Outcome(NamedTuple):
     value: Any = None
@@ -94,7 +97,11 @@ class Admission:
         start = time.perf_counter()
         try:
             body = await read_body(
-                request.receive, record, settings.max_body, settings.body_timeout, self._hold
+                request.receive,
+                record,
+                settings.max_body,
+                settings.body_timeout,
+                lambda n_bytes: self._hold(n_bytes, record.received),
             )
         finally:
             self.reading -= 1
@@ -160,10 +167,10 @@ class Admission:
             # It had not begun, so nobody else tells that it has ended.
             self._change(-1)
 
-    def _hold(self, n_bytes: int) -> None:
-        """Account for a part of a body that is being received."""
+    def _hold(self, n_bytes: int, received: int) -> None:
+        """Account for a part of a body that is being received; it is not the small ones that are too much."""
         self._held += n_bytes
-        if self._held > self._max_held:
+        if self._held > self._max_held and received > SMALL:
             raise busy()
 
     def _change(self, change: int) -> None:

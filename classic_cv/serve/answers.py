@@ -9,11 +9,40 @@ from numpy.typing import NDArray
 
 from classic_cv.answer import Answer
 from classic_cv.errors import ImageError
+from classic_cv.images import read_header
+from classic_cv.oip.tensors import OipError
 from classic_cv.serve.admission import Work
 from classic_cv.serve.logs import RequestLog
 from classic_cv.serve.metrics import Metrics
 from classic_cv.serve.record import Record
 from classic_cv.serve.registry import Served
+
+MOST_TOGETHER = 2
+"""Times the pixels that one image may have, for all of a request."""
+
+
+def check_pixels(images: Sequence[bytes | NDArray[np.uint8]], max_pixels: int) -> None:
+    """Refuse images that are within the limit one by one, and together would be worked on for long.
+
+    Raises:
+        OipError: they have more than ``MOST_TOGETHER`` times the pixels of one.
+    """
+    total = sum(map(pixels_of, images)) if len(images) > 1 else 0
+    if total > MOST_TOGETHER * max_pixels:
+        raise OipError(
+            f"the images have {total} pixels together, allowed are {MOST_TOGETHER * max_pixels}: send fewer at a time"
+        )
+
+
+def pixels_of(image: bytes | NDArray[np.uint8]) -> int:
+    """By its header, where it is encoded; what is no image has none, and is told of when it has its turn."""
+    if not isinstance(image, bytes):
+        return int(image.shape[0] * image.shape[1])
+    try:
+        header = read_header(image)
+    except ImageError:
+        return 0
+    return header.width * header.height
 
 
 class Answerer:
@@ -33,6 +62,7 @@ class Answerer:
             ClientDisconnect: nobody waits for them any more.
         """
         answers = []
+        check_pixels(images, served.max_pixels)
         for number, image in enumerate(images):
             work.check()
             try:

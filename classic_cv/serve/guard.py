@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 import secrets
 import time
 import traceback
-from pathlib import Path
 
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from classic_cv.errors import ClassicCVError
 from classic_cv.serve.addresses import is_loopback
 from classic_cv.serve.answering import Answering
 from classic_cv.serve.logs import RequestLog
@@ -21,43 +20,16 @@ from classic_cv.serve.metrics import Metrics
 from classic_cv.serve.problems import Problem, internal_error, problem_of, refusal
 from classic_cv.serve.record import Record
 from classic_cv.serve.settings import ServeSettings
+from classic_cv.serve.tokens import read_token
 
 OPEN = frozenset(["/", "/v2/health/live", "/v2/health/ready"])
 """Routes that need no token."""
-
-SHORTEST_TOKEN, LONGEST_TOKEN = 16, 4096
 
 CLIENT_GONE = 499
 """The status that is noted, but never sent, where the client went away."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-
-class TokenError(ClassicCVError):
-    """A file with a bearer token cannot be used."""
-
-
-def read_token(path: str | Path) -> str:
-    """The bearer token in a file, without white space around it.
-
-    Raises:
-        TokenError: the file cannot be read, or holds something that is no token of 16 characters or more.
-    """
-    try:
-        with open(path, encoding="ascii") as file:
-            token = file.read(LONGEST_TOKEN + 1).strip()
-    except UnicodeDecodeError:
-        token = ""
-    except OSError as error:
-        raise TokenError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if not SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN or not _TOKEN.fullmatch(token):
-        raise TokenError(
-            f"{path}: holds no token; it must be one line of {SHORTEST_TOKEN} to {LONGEST_TOKEN} visible ASCII "
-            "characters, such as: openssl rand -hex 32"
-        )
-    return token
 
 
 def allowed_hosts(settings: ServeSettings) -> frozenset[str] | None:
@@ -119,6 +91,9 @@ class Guard:
             await route.app(scope, receive, answering.send)
         except ClientDisconnect:
             record.client_gone = True
+        except asyncio.CancelledError:
+            # The time to drain has passed, and the server gives up what is in flight.
+            await self._refuse(ended(), record, scope, receive, answering)
         except Exception as error:
             await self._refuse(error, record, scope, receive, answering)
         finally:
@@ -133,7 +108,7 @@ class Guard:
         match, route = self._found(scope)
         if route is not None:
             record.endpoint = route.path
-        self._check_host(record)
+        self._check_host(scope, record)
         if record.endpoint not in OPEN:
             self._check_token(record)
         if route is None:
@@ -151,7 +126,9 @@ class Guard:
                 return match, route
         return Match.NONE, None
 
-    def _check_host(self, record: Record) -> None:
+    def _check_host(self, scope: Scope, record: Record) -> None:
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            raise Problem(400, "the request has several Host headers; exactly one is allowed")
         if self._hosts is None:
             return
         host = name_of_host(record.headers.get(b"host", b"").decode("latin-1"))
@@ -205,6 +182,13 @@ class Guard:
             reason=record.reason,
             client_gone=record.client_gone,
         )
+
+
+def ended() -> Problem:
+    """The problem of a request that was not answered before the service ended."""
+    return Problem(
+        503, "the service is ending: try again in a second", {"Retry-After": "1", "Connection": "close"}
+    )
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

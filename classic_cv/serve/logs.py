@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import traceback
@@ -11,16 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from classic_cv.errors import ClassicCVError
+from classic_cv.serve.stderr import StandardError
 
-STDERR = 2
+LONGEST_TRACEBACK = 3000
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=str)
-
-
-def _to_stderr(line: bytes) -> None:
-    """Write at once, so that lines of several processes do not mix; a log that nobody reads stops no service."""
-    with contextlib.suppress(OSError):
-        os.write(STDERR, line)
 
 
 class RequestLog:
@@ -31,9 +25,9 @@ class RequestLog:
         write: takes each line, the newline included; standard error by default.
     """
 
-    def __init__(self, quiet: bool = False, write: Callable[[bytes], object] = _to_stderr) -> None:
+    def __init__(self, quiet: bool = False, write: Callable[[bytes], object] | None = None) -> None:
         self.quiet = quiet
-        self._write = write
+        self._write = StandardError().write if write is None else write
 
     def request(
         self,
@@ -82,7 +76,8 @@ class RequestLog:
             if isinstance(value, BaseException):
                 plain[key] = str(value)
             if isinstance(value, BaseException) and not isinstance(value, ClassicCVError):
-                plain["traceback"] = "".join(traceback.format_exception(value))
+                # The end, so that a line is written in one piece.
+                plain["traceback"] = "".join(traceback.format_exception(value))[-LONGEST_TRACEBACK:]
         self._line(name, plain)
 
     def _line(self, name: str, fields: dict[str, Any]) -> None:

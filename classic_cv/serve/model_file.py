@@ -30,6 +30,19 @@ def stamp_of(path: str | Path) -> Stamp | None:
     return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
+class UnreadableError(ArtifactError):
+    """The system does not let a file be read now."""
+
+
+def check_readable(path: str | Path) -> None:
+    """Raise UnreadableError where a file cannot be opened."""
+    try:
+        with open(path, "rb"):
+            return
+    except OSError as error:
+        raise UnreadableError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
 def version_of(data: bytes) -> str:
     """The first 8 hex digits of the SHA-256 of a file's bytes."""
     return hashlib.sha256(data).hexdigest()[:VERSION_DIGITS]

@@ -15,6 +15,9 @@ from classic_cv.serve.record import Record
 LONGEST_DECLARED = 18
 """Digits of a Content-Length: more are no length of anything."""
 
+STALL = 2.0
+"""Seconds in which some of a body has to come: who sends nothing keeps the place of one who would."""
+
 MAX_PART_HEAD = 8192
 """Bytes of the headers of a form's part at most."""
 
@@ -68,7 +71,7 @@ async def read_body(
         receive: gives the parts of it.
         record: told how much came.
         max_bytes: of it at most.
-        seconds: until all of it must have come, however slowly it drips.
+        seconds: until all of it must have come, however slowly it drips; nothing may come for ``STALL`` at most.
         holding: told the bytes of each part; raises when too many are held.
 
     Raises:
@@ -77,15 +80,19 @@ async def read_body(
     """
     parts: list[bytes] = []
     try:
-        async with asyncio.timeout(seconds):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        async with asyncio.timeout(min(seconds, STALL)) as limit:
             while not record.is_read:
                 part = await _next_part(receive, record)
                 holding(len(part))
                 if record.received > max_bytes:
                     raise too_long(max_bytes)
                 parts.append(part)
+                if not record.is_read:
+                    limit.reschedule(min(end, loop.time() + STALL))
     except TimeoutError:
-        message = f"the body did not come within {seconds:g} seconds"
+        message = f"the body did not come within {seconds:g} seconds, or nothing came for {STALL:g} seconds"
         raise Problem(408, message, {"Connection": "close"}) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +19,23 @@ from classic_cv.errors import ClassicCVError
 from classic_cv.model import Model
 from classic_cv.serve.logs import RequestLog
 from classic_cv.serve.metrics import Metrics
-from classic_cv.serve.model_file import Stamp, read_model, stamp_of, version_of
+from classic_cv.serve.model_file import (
+    Stamp,
+    UnreadableError,
+    check_readable,
+    read_model,
+    stamp_of,
+    version_of,
+)
 from classic_cv.serve.settings import ModelSource, ServeSettings
 
 if TYPE_CHECKING:
     from classic_cv.breaker import Breaker
     from classic_cv.fallback import Fallback
     from classic_cv.primary import Primary
+
+AGAIN = 10.0
+"""Seconds until a new file that the system did not let be read is tried again."""
 
 SPARE_CALLS = 8
 """Calls to a primary that hang do not keep the next request from asking it."""
@@ -70,6 +81,10 @@ class _Behind(NamedTuple):
     breaker: Breaker
 
 
+def _notes(primary: Primary) -> tuple[str, ...]:
+    return primary.notes
+
+
 def _ask(primary: Primary, image: bytes | NDArray[np.uint8], timeout: float) -> Any:
     """Ask a primary that other models may ask as well: a fallback that is given this one does not close it."""
     return primary.ask(image, timeout)
@@ -100,6 +115,7 @@ class Registry:
         self._thread: threading.Thread | None = None
         self._looked: dict[str, Stamp | None] = {}
         self._taken: dict[str, Stamp | None] = {}
+        self._unread: dict[str, float] = {}
         self._served: dict[str, Served] = {}
         self._behind: dict[str, _Behind] = {}
         for source in settings.models:
@@ -167,17 +183,30 @@ class Registry:
         self._looked[source.name] = stamp
         # The same at two looks: a file that is being written in place would be refused, and may end a process that
         # has it mapped when it is made shorter.
-        if stamp == self._taken[source.name] or stamp != before:
+        if stamp != before or (stamp == self._taken[source.name] and not self._is_due(source.name)):
             return
         self._taken[source.name] = stamp
         try:
+            check_readable(source.path)
             version, model = read_model(source.path)
             if version != self._served[source.name].version:
                 self._serve(source, version, model)
                 self._keep(source.name)
+        except UnreadableError as error:
+            # Not the file is to blame, and it may be read later.
+            self._unread[source.name] = time.monotonic()
+            self._refused(source, error)
         except Exception as error:
             # Whatever a new file does, the old model goes on serving.
             self._refused(source, error)
+
+    def _is_due(self, name: str) -> bool:
+        """Whether a file that could not be read is to be tried again."""
+        since = self._unread.get(name)
+        if since is None or time.monotonic() - since < AGAIN:
+            return False
+        del self._unread[name]
+        return True
 
     def _serve(self, source: ModelSource, version: str, model: Model) -> None:
         """Put a model in the place of the one before it, in one assignment."""
@@ -189,6 +218,8 @@ class Registry:
         self._served[source.name] = served
         self._metrics.loaded(source.name, True)
         self._log.event("model loaded", model=source.name, version=version)
+        for note in () if fallback is None else fallback.notes:
+            self._log.event("primary", model=source.name, note=note)
 
     def _fallback(self, name: str, source: str, model: Model) -> Fallback:
         """The model behind its primary."""
@@ -200,7 +231,7 @@ class Registry:
             behind = _Behind(model.class_names, self._primary(source, model), self._breaker(name))
         settings = self._settings
         fallback = Fallback(
-            Primary(partial(_ask, behind.primary)),
+            Primary(partial(_ask, behind.primary), assumed=partial(_notes, behind.primary)),
             model,
             settings.deadline,
             behind.breaker,
@@ -216,7 +247,7 @@ class Registry:
     def _primary(self, source: str, model: Model) -> Primary:
         """A primary that is closed when no model asks it any more."""
         from classic_cv.primary import primary_of
-        from classic_cv.serve.guard import read_token
+        from classic_cv.serve.tokens import read_token
 
         token_file = self._settings.primary_token_file
         token = None if token_file is None else read_token(token_file)

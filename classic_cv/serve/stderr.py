@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
+import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -25,14 +28,13 @@ class StandardError:
 
     def __init__(self) -> None:
         self._file = os.dup(STDERR)
+        self._send = _sender(self._file)
         self._follower: threading.Thread | None = None
 
     def write(self, line: bytes) -> None:
-        """Write at once, so that lines of several processes do not mix; a log that nobody reads stops no service."""
-        try:
-            os.write(self._file, line)
-        except OSError:
-            return
+        """Write at once, so that lines of several processes do not mix; lines that nobody takes are lost."""
+        with contextlib.suppress(OSError):
+            self._send(line)
 
     def capture(self, tell: Tell) -> None:
         """Let everything else that is written to standard error be told, line by line; crashes still go to the file."""
@@ -52,6 +54,22 @@ class StandardError:
         # A child of this process may hold the other end for longer.
         self._follower.join(1.0)
         self._follower = None
+
+
+def _sender(file: int) -> Callable[[bytes], object]:
+    """What writes to a file without waiting for whoever reads it: a log that nobody reads must stop no service.
+
+    The flag for that belongs to the open file, which other processes have too, so pipes and terminals are opened anew.
+    Other files take everything.
+    """
+    mode = os.fstat(file).st_mode
+    if stat.S_ISSOCK(mode):
+        other = socket.socket(fileno=os.dup(file))
+        return lambda line: other.send(line, socket.MSG_DONTWAIT)
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        with contextlib.suppress(OSError):
+            file = os.open(f"/dev/fd/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    return lambda line: os.write(file, line)
 
 
 def _follow(source: int, tell: Tell) -> None:

@@ -104,6 +104,9 @@ class Supervisor(Multiprocess):
         """Let all workers finish what is in flight."""
         self._log.event("draining", workers=len(self.processes))
         super().terminate_all()
+        # Otherwise the system would go on taking connections, which nobody answers.
+        for listener in self.sockets:
+            listener.close()
 
     def join_all(self) -> None:
         """Wait for the workers, for a bounded time."""

@@ -299,6 +299,48 @@ def test_regression_numbers(pages: dict[str, str], read_page: Read) -> None:
     assert "calibration" not in text
 
 
+def test_what_being_a_fallback_costs(read_page: Read) -> None:
+    report = classification(["a", "b"])
+    report["test"]["degraded"] = {
+        "primary": "net<b>.onnx",
+        "n": 100,
+        "n_failed": 1,
+        "agreement": 0.9,
+        "agreement_ci95": [0.82, 0.95],
+        "shares": [
+            {
+                "share": 0.0,
+                "accuracy": 0.95,
+                "accuracy_ci95": [0.88, 0.98],
+                "loss": 0.0,
+                "loss_ci95": [0.0, 0.0],
+            },
+            {
+                "share": 0.1,
+                "accuracy": 0.945,
+                "accuracy_ci95": [0.88, 0.98],
+                "loss": 0.005,
+                "loss_ci95": None,
+            },
+            {
+                "share": 1.0,
+                "accuracy": 0.9,
+                "accuracy_ci95": [0.82, 0.95],
+                "loss": 0.05,
+                "loss_ci95": [-0.01, 0.11],
+            },
+        ],
+    }
+    page = read_page(render_report(report))
+    assert "degraded" in page.sections()
+    text = page.text
+    assert "those of net<b>.onnx , and" in text
+    assert "for 90.0 % (82.0 to 95.0 %) of the images" in text
+    assert "it did not answer 1 image," in text
+    assert "10.0 % 94.5 % 88.0 to 98.0 % −0.5 points –" in text
+    assert "100.0 % 90.0 % 82.0 to 95.0 % −5.0 points −11.0 to +1.0 points" in text
+
+
 def test_matrix_up_to_twenty_classes_then_a_heatmap(pages: dict[str, str]) -> None:
     assert 'class="matrix' in pages["17 classes"]
     assert 'aria-label="confusion matrix' not in pages["17 classes"]

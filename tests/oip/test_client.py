@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pickle
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NoReturn
 
 import cv2
@@ -186,6 +192,79 @@ def test_no_images() -> None:
         OipClient("http://127.0.0.1:9/v2/models/m").probabilities([])
 
 
+def test_the_names_are_those_that_the_answer_goes_by(run_server: RunServer, connect: Connect) -> None:
+    """Not those that another thread reads of the model's successor while the call is in flight."""
+    server = run_server()
+    one = connect(server.url)
+
+    def replaced(image: bytes | NDArray[np.uint8]) -> NDArray[np.float32]:
+        server.class_names = ["blue", "green", "red"]
+        assert one.metadata().class_names == ("blue", "green", "red")
+        return shares(image)
+
+    server.model = replaced
+    row, names = one.call_named(PNG, 5.0)
+    np.testing.assert_array_equal(row, shares(PNG))
+    assert names == ("red", "green", "blue")
+    server.model = shares
+    assert one.call_named(PNG, 5.0)[1] == ("blue", "green", "red")
+
+
+def test_what_is_forgotten_is_asked_again(run_server: RunServer, connect: Connect) -> None:
+    server = run_server()
+    one = connect(server.url)
+    assert not one.is_described
+    one.call(PNG, 5.0)
+    assert one.is_described
+    server.class_names = ["blue", "green", "red"]
+    assert one.call_named(PNG, 5.0)[1] == ("red", "green", "blue")
+    one.forget()
+    assert one.call_named(PNG, 5.0)[1] == ("blue", "green", "red")
+
+
+@pytest.mark.parametrize("datatype", ["UINT8", "BYTES"])
+def test_larger_images_are_not_decoded(run_server: RunServer, connect: Connect, datatype: str) -> None:
+    shape = [-1, 4, 6, 3] if datatype == "UINT8" else [-1]
+    server = run_server(inputs=[{"name": "image", "datatype": datatype, "shape": shape}])
+    np.testing.assert_allclose(connect(server.url, max_pixels=63).call(PNG, 5.0).sum(), 1, atol=1e-6)
+    one = connect(server.url, max_pixels=62)
+    if datatype == "UINT8":
+        with pytest.raises(ImageError, match="max_pixels=62"):
+            one.call(PNG, 5.0)
+    else:
+        one.call(PNG, 5.0)
+
+
+FORKED = """
+import os, sys
+from classic_cv.oip.client import OipClient
+url, data = sys.argv[1], open(sys.argv[2], "rb").read()
+client = OipClient(url)
+first = client.call(data, 20.0)
+child = os.fork()
+if not child:
+    os._exit(0 if (client.call(data, 20.0) == first).all() else 1)
+status = os.waitpid(child, 0)[1]
+print(status, (client.call(data, 20.0) == first).all())
+client.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_process_has_connections_of_its_own(run_server: RunServer, tmp_path: Path) -> None:
+    server = run_server()
+    (tmp_path / "image.png").write_bytes(PNG)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, server.url, str(tmp_path / "image.png")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "0 True\n", "")
+    # The child's, and one that the parent has kept all the time.
+    assert server.n_connections == 2
+
+
 # Servers whose models are others.
 
 
@@ -210,13 +289,16 @@ def test_no_images() -> None:
         ({"class_names": ["red", "red"]}, "class_names has a name twice"),
         ({"inputs": 5}, "metadata are not valid: Expected `array`"),
         ({"status": 404}, "answers 404: "),
+        ({"status": 400}, "answers 400: "),
     ],
 )
 def test_a_model_that_cannot_be_used_is_told(
     run_server: RunServer, connect: Connect, settings: dict[str, object], match: str
 ) -> None:
-    with pytest.raises(OipError, match=match):
+    with pytest.raises(OipError, match=match) as caught:
         connect(run_server(**settings).url).metadata()
+    # Whatever it is, it is not about an image.
+    assert caught.value.status is None
 
 
 def test_a_refusal_is_repeated_with_its_status(run_server: RunServer, connect: Connect) -> None:
@@ -231,6 +313,8 @@ def test_a_refusal_is_repeated_with_its_status(run_server: RunServer, connect: C
     with pytest.raises(OipError, match=r"/v2/models/colors answers 400: too many") as caught:
         one.call(PIXELS, 5.0)
     assert len(str(caught.value)) < 400
+    assert caught.value.status == 400
+    assert pickle.loads(pickle.dumps(caught.value)).status == 400
 
 
 def test_a_model_that_was_replaced_is_noticed(run_server: RunServer, connect: Connect) -> None:
@@ -397,8 +481,27 @@ def test_a_response_without_end_is_given_up_at_the_limit(
 def test_nobody_listens(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(OipError, match=r"cannot be reached.*refused"):
+    with pytest.raises(OipError, match=r"cannot be reached.*refused") as caught:
         connect(f"http://127.0.0.1:{port}/v2/models/m").call(PNG, 5.0)
+    assert caught.value.status is None
+
+
+def test_an_address_of_a_host_that_swallows_packets_leaves_time_for_the_next(
+    run_server: RunServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = run_server()
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        addresses = [full.getsockname(), server.server_address]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        np.testing.assert_array_equal(connect(server.url).call(PNG, 2.0), shares(PNG))
 
 
 def test_a_server_that_comes_up_later_is_found(run_server: RunServer, connect: Connect) -> None:

@@ -356,7 +356,10 @@ def test_bodies_being_received_have_places_too(running: Callable[..., str], png:
         assert received(other)[0] == 200
 
 
-def test_bodies_being_received_take_only_so_much_memory(running: Callable[..., str]) -> None:
+def test_bodies_being_received_take_only_so_much_memory(
+    running: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "SMALL", 1000)
     url = running(max_body=100_000)
     part = b"x" * 90_000
     waiting = [connected(url) for _ in range(4)]
@@ -441,7 +444,8 @@ def test_a_long_answer_is_waited_for(running: Callable[..., str], gate: Gate, pn
 def test_threads_are_as_many_as_asked_for_or_as_wait_for_primaries(
     settings: Callable[..., Any], model_file: Path
 ) -> None:
-    from classic_cv.serve.admission import n_threads
+    from classic_cv.serve import admission
+from classic_cv.serve.admission import n_threads
     from classic_cv.serve.settings import ModelSource
     from classic_cv.timing import available_cores
 

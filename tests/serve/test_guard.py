@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from classic_cv.serve.guard import TokenError, allowed_hosts, name_of_host, read_token
+from classic_cv.serve.guard import allowed_hosts, name_of_host
+from classic_cv.serve.tokens import TokenError, read_token
 
 Service = Callable[..., TestClient]
 

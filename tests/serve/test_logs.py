@@ -99,7 +99,7 @@ def test_it_goes_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(err)["event"] == "started"
 
 
-def test_a_log_that_nobody_reads_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_breaks_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
     def broken(descriptor: int, line: bytes) -> int:
@@ -109,4 +109,4 @@ def test_a_log_that_nobody_reads_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "write", broken)
     RequestLog().event("started")
 
-    assert tried == [2]
+    assert len(tried) == 1

@@ -744,7 +744,7 @@ def test_everything_is_reached_by_keyboard_with_visible_focus(visit: Visit, pict
     page = visit()
     # From now on, as a key that is pressed before the browser knows that somebody waits is lost.
     choosers: list[Any] = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     sees(page.locator("#about")).not_to_be_empty()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")

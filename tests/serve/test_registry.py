@@ -18,8 +18,10 @@ import pytest
 
 from classic_cv.errors import ArtifactError, ImageError
 from classic_cv.model import golden_images, load
+from classic_cv.serve import registry as registry_module
 from classic_cv.serve.logs import RequestLog
 from classic_cv.serve.metrics import Metrics
+from classic_cv.serve.model_file import UnreadableError
 from classic_cv.serve.registry import Registry, UnknownModelError
 from classic_cv.serve.settings import ModelSource, ServeSettings
 
@@ -174,6 +176,26 @@ def test_a_bad_new_file_keeps_the_old_one_serving(bench: Bench, variant: Callabl
 
     version = bench.replace(variant(seed=78))
     wait_until(lambda: registry.default.version == version)
+
+
+def test_a_new_file_that_cannot_be_read_now_is_tried_again(
+    bench: Bench, variant: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Any] = []
+
+    def refuse_once(path: Any) -> None:
+        if not refused:
+            refused.append(path)
+            raise UnreadableError("too many open files")
+
+    monkeypatch.setattr(registry_module, "check_readable", refuse_once)
+    monkeypatch.setattr(registry_module, "AGAIN", 0.1)
+    registry = bench.registry()
+    registry.start()
+    version = bench.replace(variant(seed=5))
+    wait_until(lambda: registry.get("faces").version == version)
+    assert len(refused) == 1
+    assert bench.loads("refused") == 1
 
 
 def test_a_file_that_was_only_touched_is_not_loaded_again(bench: Bench) -> None:

@@ -128,6 +128,15 @@ def face(faces: Path) -> bytes:
     return sorted((faces / "test").rglob("*.png"))[0].read_bytes()
 
 
+def refuses(port: int) -> bool:
+    """Whether nobody listens."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -239,7 +248,14 @@ def test_workers_come_back_and_serve_what_was_served(start: Callable[..., Servic
 
     workers = service.workers()
     assert second in workers
-    assert service.end() == 0
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
+        client.sendall(b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc")
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        # Whoever connects while the upload is waited for is not left without an answer.
+        wait_until(lambda: refuses(service.port))
+        assert any(map(is_running, workers))
+    assert service.process.wait(PATIENCE) == 0
     assert not any(map(is_running, workers))
 
 
