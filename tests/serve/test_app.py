@@ -18,6 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from classic_cv.answer import Answer
 from classic_cv.errors import ArtifactError
+from classic_cv.serve import admission
 from classic_cv.serve.registry import Served
 
 Service = Callable[..., TestClient]
@@ -444,8 +445,7 @@ def test_a_long_answer_is_waited_for(running: Callable[..., str], gate: Gate, pn
 def test_threads_are_as_many_as_asked_for_or_as_wait_for_primaries(
     settings: Callable[..., Any], model_file: Path
 ) -> None:
-    from classic_cv.serve import admission
-from classic_cv.serve.admission import n_threads
+    from classic_cv.serve.admission import n_threads
     from classic_cv.serve.settings import ModelSource
     from classic_cv.timing import available_cores
 

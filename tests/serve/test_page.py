@@ -405,6 +405,7 @@ def test_the_explanation_lies_beside_or_over_the_image(
 @needs_browser
 def test_each_label_can_be_explained(visit: Visit, live: Service, picture: Path) -> None:
     page = visit()
+    sees(page.locator("#about")).not_to_be_empty()
     second = classified(page, live, picture)["predictions"][1]["label"]
     sees(page.locator("#views")).to_be_visible()
     button = page.locator("#labels button").nth(1)
