@@ -183,7 +183,8 @@ class Registry:
         self._looked[source.name] = stamp
         # The same at two looks: a file that is being written in place would be refused, and may end a process that
         # has it mapped when it is made shorter.
-        if stamp != before or (stamp == self._taken[source.name] and not self._is_due(source.name)):
+        is_known = stamp == self._taken[source.name] and (stamp is None or not self._is_due(source.name))
+        if stamp != before or is_known:
             return
         self._taken[source.name] = stamp
         try:
