@@ -29,7 +29,6 @@ $(VENV)/.installed-base: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-# Most of what torch brings is never imported, so it is compiled when it is, not now.
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --editable '.[deep,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[deep,serve,dev]'
 	touch $@ $(VENV)/.installed-base
