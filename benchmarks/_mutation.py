@@ -25,10 +25,10 @@ LENGTHS = ("-1", "0", "1", "abc", "1e3", "+5", "0x10", "9" * 30, "4294967296", "
 Change = Callable[[bytearray, random.Random], bytes]
 
 
-def encoded(pixels: NDArray[np.uint8]) -> dict[str, bytes]:
+def encoded(pixels: NDArray[np.uint8], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """The picture, uint8 (height, width, 3), in each format."""
     files = {}
-    for name in FORMATS:
+    for name in formats:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, name)
         files[name] = buffer.getvalue()

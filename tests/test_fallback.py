@@ -29,7 +29,7 @@ from classic_cv.breaker import Breaker, Outcome, Permit
 from classic_cv.errors import ArtifactError, ImageError, ParameterError
 from classic_cv.fallback import Agreement, Fallback
 from classic_cv.model import Model
-from classic_cv.oip import OipError
+from classic_cv.oip.tensors import OipError
 from classic_cv.primary import Primary
 
 SOON = 20.0

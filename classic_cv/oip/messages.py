@@ -27,19 +27,6 @@ from classic_cv.oip.tensors import (
     to_json,
 )
 
-__all__ = [
-    "HEADER_LENGTH",
-    "InferRequest",
-    "InferResponse",
-    "OipError",
-    "Requested",
-    "Tensor",
-    "read_request",
-    "read_response",
-    "write_request",
-    "write_response",
-]
-
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """The HTTP header that says how long the JSON before binary data is."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-from importlib import resources
 
+from classic_cv.serve.assets import read_asset, source_of
 from classic_cv.serve.openapi import document
 from classic_cv.serve.schemas import Json
 from classic_cv.serve.settings import ServeSettings
@@ -31,13 +29,13 @@ def _rendered(token: bool, max_images: int) -> tuple[bytes, dict[str, str]]:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file),
+        loader=jinja2.FunctionLoader(read_asset),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    description, style = document(token, max_images), _file("docs.css")
+    description, style = document(token, max_images), read_asset("docs.css")
     html = environment.get_template("docs.html.j2").render(
         info=description["info"],
         operations=_operations(description),
@@ -64,13 +62,8 @@ def _operations(description: Json) -> list[Json]:
 
 
 def _headers(style: str) -> dict[str, str]:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; "
+        f"default-src 'none'; style-src {source_of(style)}; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
     return {"content-type": "text/html; charset=utf-8", "content-security-policy": policy}
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

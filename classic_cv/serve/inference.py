@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from classic_cv.answer import Answer
 from classic_cv.oip.images import images_of
-from classic_cv.oip.messages import HEADER_LENGTH, Tensor, read_request, write_response
+from classic_cv.oip.messages import HEADER_LENGTH, read_request, write_response
+from classic_cv.oip.tensors import Tensor
 from classic_cv.serve.admission import Admission, Work
 from classic_cv.serve.answers import Answerer
 from classic_cv.serve.problems import JSON, Problem, json_response

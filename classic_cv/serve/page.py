@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-from importlib import resources
+
+from classic_cv.serve.assets import read_asset, source_of
 
 
 def page() -> tuple[bytes, dict[str, str]]:
@@ -28,21 +27,17 @@ def page() -> tuple[bytes, dict[str, str]]:
 
 @functools.cache
 def _built() -> tuple[bytes, str]:
-    style, script = _file("page.css"), _file("page.js")
-    html = _file("page.html").replace("/* page.css */", style).replace("/* page.js */", script)
+    style, script = read_asset("page.css"), read_asset("page.js")
+    html = read_asset("page.html").replace("/* page.css */", style).replace("/* page.js */", script)
     return html.encode(), _policy(style, script)
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> str:
     """Pictures are blobs that the script made; form-action is for what a browser would send by itself."""
     rules = {
         "default-src": "'none'",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
+        "style-src": source_of(style),
+        "script-src": source_of(script),
         "connect-src": "'self'",
         "img-src": "blob: data:",
         "base-uri": "'none'",
@@ -52,8 +47,3 @@ def _policy(style: str, script: str) -> str:
         "trusted-types": "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

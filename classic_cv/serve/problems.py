@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from classic_cv.errors import ClassicCVError, ExplanationError, ImageError
-from classic_cv.oip.messages import OipError
+from classic_cv.oip.tensors import OipError
 from classic_cv.serve.registry import UnknownModelError
 
 JSON = "application/json"

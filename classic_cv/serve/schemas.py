@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from classic_cv.oip.messages import LONGEST_ID, MOST_TENSORS
 from classic_cv.serve.classify import Classified, Estimated
 from classic_cv.serve.inference import Live, ModelMetadata, Ready, ServerMetadata
 from classic_cv.serve.problems import ErrorBody
@@ -97,7 +98,7 @@ def _infer_request() -> Json:
         "description": "What is asked of a model.",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "description": "Comes back in the response."},
+            "id": {"type": "string", "maxLength": LONGEST_ID, "description": "Comes back in the response."},
             "inputs": {
                 "type": "array",
                 "items": {"oneOf": [ref("EncodedImages"), ref("PixelImages")]},
@@ -107,6 +108,7 @@ def _infer_request() -> Json:
             "outputs": {
                 "type": "array",
                 "items": wanted,
+                "maxItems": MOST_TENSORS,
                 "description": "Those that are wanted; all by default.",
             },
             "parameters": {

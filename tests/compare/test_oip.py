@@ -17,7 +17,7 @@ from classic_cv.compare.harness import Done, Harness, Run
 from classic_cv.compare.oip import ELSEWHERE, OipPredictor, store_address
 from classic_cv.errors import ParameterError, RecipeError
 from classic_cv.images import to_picture
-from classic_cv.oip import OipError
+from classic_cv.oip.tensors import OipError
 from tests.compare.conftest import MakeHarness, WriteContestant
 from tests.oip.conftest import ModelServer, running
 

@@ -15,7 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from classic_cv.images import to_picture
-from classic_cv.oip import HEADER_LENGTH, OipError, Tensor, images_of, read_request, write_response
+from classic_cv.oip.images import images_of
+from classic_cv.oip.messages import HEADER_LENGTH, read_request, write_response
+from classic_cv.oip.tensors import OipError, Tensor
 
 RunServer = Callable[..., "ModelServer"]
 RunScript = Callable[[Callable[[socket.socket], None]], str]

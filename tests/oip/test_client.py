@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from classic_cv.errors import ImageError, ParameterError
 from classic_cv.images import resize, to_picture
-from classic_cv.oip import OipError, client
+from classic_cv.oip import client
 from classic_cv.oip.client import OipClient, address_of
 from classic_cv.oip.description import TensorMetadata
+from classic_cv.oip.tensors import OipError
 from tests.oip.conftest import RunScript, RunServer, shares
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from classic_cv.oip import InferRequest, OipError, Tensor, images_of, read_request, write_request
+from classic_cv.oip.images import images_of
+from classic_cv.oip.messages import InferRequest, read_request, write_request
+from classic_cv.oip.tensors import OipError, Tensor
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
 ENCODED = [b"\xff\xd8one", b"\x89PNG two", b"three"]

@@ -13,16 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from classic_cv.oip import (
+from classic_cv.oip.messages import (
     InferRequest,
-    OipError,
     Requested,
-    Tensor,
     read_request,
     read_response,
     write_request,
     write_response,
 )
+from classic_cv.oip.tensors import OipError, Tensor
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import features
 from schemathesis import Case, CheckContext, GenerationMode, Response
 from schemathesis.core.result import Ok
 from schemathesis.openapi import from_asgi
@@ -29,6 +28,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from benchmarks._mutation import encoded
+
 FAST = settings(
     derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False
 )
@@ -36,8 +37,9 @@ MODEL, VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
 PLAIN = ("/", "/docs", "/metrics", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready")
 OF_MODELS = (MODEL, f"{MODEL}/ready", VERSION, f"{VERSION}/ready")
 WITH_BODY = ("/classify", "/explain", f"{MODEL}/infer", f"{VERSION}/infer")
+ROOT = Path(__file__).parents[2]
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF") + (("AVIF",) if features.check("avif") else ())
-INTERNAL = ("Traceback", ".py", "/work", "/tmp", " at 0x", "safetensors")
+INTERNAL = ("Traceback", ".py", str(ROOT), "/tmp", " at 0x", "safetensors")
 
 
 @pytest.fixture
@@ -138,12 +140,7 @@ def drawn() -> dict[str, bytes]:
     pixels[..., 0] = np.add.outer(np.arange(24), np.arange(32)) * 4
     pixels[6:18, 8:24, 1] = 200
     pixels[::3, ::4, 2] = 255
-    files = {}
-    for name in FORMATS:
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, name)
-        files[name] = buffer.getvalue()
-    return files
+    return encoded(pixels, FORMATS)
 
 
 FILES = drawn()

@@ -358,6 +358,11 @@ def test_options_become_settings(served: list[ServeSettings], capsys: pytest.Cap
     assert err == ""
 
 
+def test_a_deadline_without_a_unit_is_in_milliseconds(served: list[ServeSettings]) -> None:
+    command("faces.safetensors", "--deadline", "50")
+    assert served[0].deadline == 0.05
+
+
 def test_an_open_door_is_warned_of(served: list[ServeSettings], capsys: pytest.CaptureFixture[str]) -> None:
     command("m=/a", "--host", "0.0.0.0")
     assert "warning: anyone who can reach 0.0.0.0 can ask; --token-file" in capsys.readouterr().err
