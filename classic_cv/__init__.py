@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from classic_cv.breaker import Breaker
+    from classic_cv.checks.whole import check
     from classic_cv.dataset import Dataset, Split, load_dataset, make_split
     from classic_cv.errors import (
         ArtifactError,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "classic_cv.breaker": ("Breaker",),
+    "classic_cv.checks.whole": ("check",),
     "classic_cv.dataset": ("Dataset", "Split", "load_dataset", "make_split"),
     "classic_cv.errors": (
         "ArtifactError",
@@ -149,6 +151,7 @@ __all__ = [  # noqa: RUF022 - the two main verbs first
     "Split",
     "TrainingError",
     "VLAD",
+    "check",
     "decode",
     "load_dataset",
     "load_recipe",

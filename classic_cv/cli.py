@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shlex
@@ -85,6 +86,16 @@ def split_options(command: Command) -> Command:
     return command
 
 
+def abstain_option(command: Command) -> Command:
+    """The ``--abstain P`` of commands that answer for single images."""
+    return click.option(
+        "--abstain",
+        type=Probability(0.0, 1.0, min_open=True),
+        metavar="P",
+        help="Answer unknown where the most probable class is less probable than P, such as 0.9.",
+    )(command)
+
+
 def report_option(command: Command) -> Command:
     """The ``--report FILE`` of commands that measure."""
     return click.option(
@@ -113,6 +124,17 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         if not match or float(match[1]) == 0:
             self.fail(f"{value!r} is not a time above 0 such as 5m, 30s or 0.3ms", param, ctx)
         return float(match[1]) * self.units[match[2] or self.unit] / self.units[self.unit]
+
+
+class Probability(click.FloatRange):
+    """A number in a range, and not ``nan``, which no comparison refuses."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 class Budgets(click.ParamType):  # type: ignore[type-arg]
@@ -159,6 +181,18 @@ class PerClass(click.ParamType):  # type: ignore[type-arg]
         if not all(part == "all" or (part.isdecimal() and int(part)) for part in parts):
             self.fail(f"{value!r}: expected images per class such as 10,20,50,all", param, ctx)
         return tuple("all" if part == "all" else int(part) for part in parts)
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """One name or several: ``leakage,shortcut``."""
+
+    name = "NAME,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """The names, without blanks."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]
@@ -366,6 +400,7 @@ def fit(
     help="Draw over the one image given what speaks for its class and what against.",
 )
 @click.option("--explain-class", metavar="NAME", help="Explain this class, not the predicted one.")
+@abstain_option
 @jobs_option
 @json_option
 def predict(
@@ -375,6 +410,7 @@ def predict(
     style: str,
     drawing: Path | None,
     explain_class: str | None,
+    abstain: float | None,
     jobs: int,
     json_file: str | None,
 ) -> None:
@@ -382,6 +418,7 @@ def predict(
 
     Unreadable images are named on standard error and skipped; when none is left the exit status is 2.
     """
+    from classic_cv.abstention import check_abstention
     from classic_cv.model import load
     from classic_cv.prediction import check_explaining, predict_explained, predict_paths
     from classic_cv.report import predictions_writer
@@ -391,13 +428,15 @@ def predict(
     elif explain_class is not None:
         raise click.UsageError("--explain-class needs --explain FILE.png, the file to draw")
     loaded = load(model)
+    if abstain is not None:
+        check_abstention(loaded, abstain)
     style = style if json_file != "-" else "none"
-    write = predictions_writer(style, min(top, len(loaded.class_names)), loaded.task)
+    write = predictions_writer(style, min(top, len(loaded.class_names)), loaded.task, abstain is not None)
     predictions, done = [], 0
     if drawing:
-        found = iter([predict_explained(loaded, images, drawing, explain_class, top)])
+        found = iter([predict_explained(loaded, images, drawing, explain_class, top, abstain)])
     else:
-        found = predict_paths(loaded, images, top=top, jobs=jobs)
+        found = predict_paths(loaded, images, top=top, jobs=jobs, abstain=abstain)
     for prediction in found:
         if "error" in prediction:
             click.echo(f"skipped: {prediction['error']}", err=True)
@@ -642,6 +681,116 @@ def compare(
 
 
 @cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Check somebody else's predictions for the test part as well: path, and label or a column per class.",
+)
+@click.option(
+    "--recipe",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Of the classical model to compare with; auto chooses one that is fitted in a minute or two.",
+)
+@report_option
+@click.option(
+    "--findings",
+    "findings_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Write the findings as CSV, a row for each image.",
+)
+@click.option(
+    "--write-manifest",
+    "clean_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the data without unreadable images, and without copies of test images in training: a manifest that "
+    "fit takes, or an npz.",
+)
+@click.option(
+    "--fail-on",
+    type=Names(),
+    default=(),
+    metavar="CHECK,...",
+    help="Exit with 1 when one of these checks has an error or a warning, or cannot be made; all for any.",
+)
+@target_option
+@click.option(
+    "--task",
+    type=click.Choice(["auto", "classification", "regression"]),
+    default="auto",
+    show_default=True,
+    help="auto: a numeric column with more than 20 values is a regression.",
+)
+@split_options
+@jobs_option
+@json_option
+def check(
+    data: Path,
+    predictions: Path | None,
+    recipe: str,
+    report_file: Path | None,
+    findings_file: Path | None,
+    clean_file: Path | None,
+    fail_on: tuple[str, ...],
+    target: str | None,
+    task: TaskName,
+    positive: str | None,
+    seed: int,
+    test_fraction: float,
+    jobs: int,
+    json_file: str | None,
+) -> None:
+    """Check DATA, and whether a score on it can be trusted: what is found, how much it matters, and what to do.
+
+    Looks for unreadable, odd and repeated images, copies across the parts, wrong labels, parts that differ, and
+    shortcuts; compares a classical model with no model at all; tells what more or larger images would bring, and when
+    not to answer. An error makes a score wrong, a warning may; the rest is for information.
+
+    The checks: unreadable, inventory, quality, duplicates, conflict, leakage, labels, drift, shortcut, score, limits,
+    confidence, predictions.
+    """
+    from classic_cv.checks.text import check_text, failure_text
+    from classic_cv.checks.whole import check as run
+    from classic_cv.checks.whole import check_names, check_outputs
+    from classic_cv.report import live
+
+    named = check_names(fail_on)
+    outputs = (report_file, findings_file, clean_file, None if json_file in (None, "-") else Path(json_file))
+    check_outputs([data, *([predictions] if predictions else [])], [file for file in outputs if file])
+    with live() as show:
+        found = run(
+            data,
+            predictions=predictions,
+            recipe=recipe,
+            target=target,
+            task=task,
+            positive=positive,
+            seed=seed,
+            jobs=jobs,
+            test_fraction=test_fraction,
+            clean=clean_file,
+            progress=show.progress,
+        )
+    record = {**found.record, "command": shlex.join(["classic-cv", *sys.argv[1:]])}
+    if findings_file:
+        found.write_csv(findings_file)
+    if clean_file:
+        found.write_clean(clean_file)
+    if report_file:
+        found.write_html(report_file, record["command"])
+    _emit(record, check_text(record, color=sys.stdout.isatty()), json_file)
+    failed = found.failed(named)
+    if failed:
+        click.echo(failure_text(record, failed), err=True)
+        sys.exit(EXIT_NO)
+
+
+@cli.command()
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]FILE...")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for everywhere."
@@ -684,6 +833,7 @@ def compare(
     type=click.FloatRange(0.0, 1.0),
     help="Share of the primary's answers that are compared with the fallback's.",
 )
+@abstain_option
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path),
@@ -734,6 +884,7 @@ def serve(
     deadline: float,
     mode: Mode,
     sample: float,
+    abstain: float | None,
     token_file: Path | None,
     primary_token_file: Path | None,
     hosts: tuple[str, ...],
@@ -765,6 +916,7 @@ def serve(
         deadline=deadline / 1000,
         mode=mode,
         sample=sample,
+        abstain=abstain,
         token_file=str(token_file.absolute()) if token_file else None,
         primary_token_file=str(primary_token_file.absolute()) if primary_token_file else None,
         allowed_hosts=hosts,
@@ -777,6 +929,11 @@ def serve(
     )
     if token_file is None and not is_loopback(host):
         click.echo(f"warning: anyone who can reach {host} can ask; --token-file asks for a token", err=True)
+    if abstain is not None and settings.has_primary:
+        click.echo(
+            "warning: --abstain takes the primary's probabilities as they are, calibrated or not",
+            err=True,
+        )
     names = [source.name for source in settings.models]
 
     def ready(url: str) -> None:

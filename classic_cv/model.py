@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv import artifact
+from classic_cv.abstention import UNKNOWN, abstains, check_abstention
 from classic_cv.artifact import Metadata
 from classic_cv.errors import ArtifactError, ClassicCVError, MissingExtraError
 from classic_cv.estimator import Estimator
@@ -157,12 +158,25 @@ class Model:
         """Calibrated probabilities of images, as ``features`` takes them: float32 (n, n_classes)."""
         return self.probabilities(self.features(images, jobs))
 
-    def predict(self, images: Any, jobs: int = 1) -> NDArray[Any]:
-        """The most probable class name, or the estimated number, of each image, as ``features`` takes them: (n,)."""
+    def predict(self, images: Any, jobs: int = 1, abstain: float | None = None) -> NDArray[Any]:
+        """The most probable class name, or the estimated number, of each image, as ``features`` takes them: (n,).
+
+        Args:
+            abstain: ``unknown`` in place of a class that is less probable than this.
+
+        Raises:
+            AbstentionError: the model cannot abstain, or ``abstain`` is no probability.
+            ImageError: an image cannot be used.
+        """
+        if abstain is not None:
+            check_abstention(self, abstain)
         if self.task == "regression":
             return self.scores(self.features(images, jobs))
-        winners = self.predict_proba(images, jobs).argmax(axis=1)
-        return np.array([self.class_names[k] for k in winners], dtype=np.str_)
+        probabilities = self.predict_proba(images, jobs)
+        names: NDArray[Any] = np.array(
+            [self.class_names[k] for k in probabilities.argmax(axis=1)], dtype=np.str_
+        )
+        return names if abstain is None else np.where(abstains(probabilities, abstain), UNKNOWN, names)
 
     def explain(self, image: Any, class_name: str | None = None) -> Explanation:
         """What each part of one image adds to the score of a class, by default of the predicted one.

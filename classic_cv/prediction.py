@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classic_cv.abstention import UNKNOWN, abstains
 from classic_cv.artifact import check_writable
 from classic_cv.dataset import find_images
 from classic_cv.errors import ArtifactError, DatasetError, ImageError
@@ -53,20 +54,23 @@ def expand(paths: Sequence[str]) -> list[str]:
 
 
 def predict_paths(
-    model: Model, paths: Sequence[str], top: int = 5, jobs: int = 1
+    model: Model, paths: Sequence[str], top: int = 5, jobs: int = 1, abstain: float | None = None
 ) -> Iterator[dict[str, Any]]:
     """Predict files and folders, batch by batch.
 
+    Args:
+        abstain: the label is ``unknown`` where no class is so probable; ``abstention.check_abstention`` allows it.
+
     Yields:
-        per image ``{"path", "label", "probability", "top": [{"label", "probability"}, …]}``, or
-        ``{"path", "value"}`` from a model that estimates a number, or
+        per image ``{"path", "label", "probability", "top": [{"label", "probability"}, …]}``, with ``abstain`` and
+        ``"abstained"`` before ``"top"``; or ``{"path", "value"}`` from a model that estimates a number, or
         ``{"path", "error"}`` for one that cannot be read.
     """
     source = PathSource(expand(paths))
     for batch in extract_batches(source, range(len(source.names)), model.featurizer, jobs):
         outputs = model.outputs(batch.features) if batch.kept else ()
         for index, row in zip(batch.kept, outputs, strict=True):
-            yield _prediction(model, source.names[index], row, top)
+            yield _prediction(model, source.names[index], row, top, abstain)
         for problem in batch.problems:
             yield {"path": problem.source, "error": str(problem)}
 
@@ -93,7 +97,12 @@ def check_explaining(paths: Sequence[str], file: Path, *used: Path) -> None:
 
 
 def predict_explained(
-    model: Model, paths: Sequence[str], file: Path, class_name: str | None = None, top: int = 5
+    model: Model,
+    paths: Sequence[str],
+    file: Path,
+    class_name: str | None = None,
+    top: int = 5,
+    abstain: float | None = None,
 ) -> dict[str, Any]:
     """Predict one image, and draw what each of its parts adds to the score of a class into a PNG file.
 
@@ -112,16 +121,22 @@ def predict_explained(
         explanation.save_drawing(file, item)
     except ImageError as error:
         raise ImageError(source.names[0], error.reason) from None
-    prediction = _prediction(model, source.names[0], model.outputs(model.features([item]))[0], top)
+    [output] = model.outputs(model.features([item]))
+    prediction = _prediction(model, source.names[0], output, top, abstain)
     return {**prediction, "explanation": {**explanation.to_table(), "file": str(file)}}
 
 
-def _prediction(model: Model, name: str, output: Any, top: int) -> dict[str, Any]:
+def _prediction(model: Model, name: str, output: Any, top: int, abstain: float | None) -> dict[str, Any]:
     """An image's name and its ranked classes, or the number that is estimated."""
     if model.task == "regression":
         return {"path": name, "value": float(output)}
     ranked = _ranked(output, model.class_names, top)
-    return {"path": name, **ranked[0], "top": ranked}
+    told = {"path": name, **ranked[0]}
+    if abstain is not None:
+        told["abstained"] = bool(abstains(output, abstain))
+        if told["abstained"]:
+            told["label"] = UNKNOWN
+    return {**told, "top": ranked}
 
 
 def _ranked(row: NDArray[np.float32], names: Sequence[str], top: int) -> list[dict[str, Any]]:

@@ -507,23 +507,28 @@ def show_text(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def predictions_writer(style: str, top: int, task: str = "classification") -> Callable[[Prediction], None]:
+def predictions_writer(
+    style: str, top: int, task: str = "classification", abstaining: bool = False
+) -> Callable[[Prediction], None]:
     """A function that prints one prediction to standard output as ``table``, ``csv``, ``jsonl`` or not at all."""
     if style == "jsonl":
         return lambda prediction: print(json.dumps(prediction, ensure_ascii=False))
     if style == "csv":
-        return _csv_writer(top) if task == "classification" else _csv_numbers()
+        if task == "regression":
+            return _csv_numbers()
+        return _csv_candidates(top) if abstaining else _csv_writer(top)
     if style == "table":
         return _print_lines
     return lambda prediction: None
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """``rose.jpg  rose 93.1 %  tulip 4.0 %``, or ``cells.png  152.3``."""
+    """``rose.jpg  rose 93.1 %  tulip 4.0 %``, ``rose.jpg  unknown  rose 41.0 %  tulip 9.3 %``, ``cells.png  152.3``."""
     if "value" in prediction:
         return f"{prediction['path']}  {prediction['value']:.6g}"
     ranked = "  ".join(f"{entry['label']} {percent(entry['probability'])}" for entry in prediction["top"])
-    return f"{prediction['path']}  {ranked}"
+    unanswered = f"{prediction['label']}  " if prediction.get("abstained") else ""
+    return f"{prediction['path']}  {unanswered}{ranked}"
 
 
 def explanation_line(explanation: Mapping[str, Any]) -> str:
@@ -559,5 +564,22 @@ def _csv_writer(top: int) -> Callable[[Prediction], None]:
         for entry in prediction["top"]:
             row += [entry["label"], f"{entry['probability']:.6f}"]
         writer.writerow(row + [""] * (len(header) - len(row)))
+
+    return write
+
+
+def _csv_candidates(top: int) -> Callable[[Prediction], None]:
+    """One row per image: path, label, probability, abstained, then all candidates as label_1, probability_1, …"""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    header = ["path", "label", "probability", "abstained"]
+    header += [f"{name}_{rank}" for rank in range(1, top + 1) for name in ("label", "probability")]
+    writer.writerow(header)
+
+    def write(prediction: Prediction) -> None:
+        row = [prediction["path"], prediction["label"], f"{prediction['probability']:.6f}"]
+        row.append(str(prediction["abstained"]).lower())
+        for entry in prediction["top"]:
+            row += [entry["label"], f"{entry['probability']:.6f}"]
+        writer.writerow(row)
 
     return write

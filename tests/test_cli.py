@@ -129,6 +129,62 @@ def test_predict_formats(model_file: Path, model: Model, faces: Path, run: Comma
     assert [line.split("  ")[1].split(" ")[0] for line in table] == expected
 
 
+def test_predict_abstains(model_file: Path, model: Model, faces: Path, run: Command, tmp_path: Path) -> None:
+    images = sorted((faces / "test").rglob("*.png"))[::3]
+    top = model.predict_proba(images).max(axis=1)
+    threshold = float(np.sort(top)[5])
+    unknown = (top < np.float32(threshold)).tolist()
+    assert sum(unknown) == 5
+    names = model.predict(images)
+    expected = ["unknown" if is_unknown else name for name, is_unknown in zip(names, unknown, strict=True)]
+    command = ("predict", model_file, *images, "--abstain", threshold)
+
+    result = run(*command, "--format", "jsonl", "--json", tmp_path / "p.json")
+    lines = [json.loads(line) for line in result.out.splitlines()]
+    assert lines == json.loads((tmp_path / "p.json").read_text())
+    assert [line["label"] for line in lines] == expected
+    assert [line["abstained"] for line in lines] == unknown
+    assert [line["top"][0]["label"] for line in lines] == names.tolist()
+    assert all(line["probability"] == line["top"][0]["probability"] for line in lines)
+    assert list(lines[0]) == ["path", "label", "probability", "abstained", "top"]
+
+    rows = list(csv.DictReader(io.StringIO(run(*command, "--format", "csv").out)))
+    assert [row["label"] for row in rows] == expected
+    assert [row["abstained"] for row in rows] == [str(value).lower() for value in unknown]
+    assert [row["label_1"] for row in rows] == names.tolist()
+    assert list(rows[0])[3:] == ["abstained", "label_1", "probability_1", "label_2", "probability_2"]
+
+    table = [line.split("  ") for line in run(*command, "--top", 1).out.splitlines()]
+    assert [len(cells) for cells in table] == [3 if is_unknown else 2 for is_unknown in unknown]
+    assert [cells[-1].split(" ")[0] for cells in table] == names.tolist()
+    assert {cells[1] for cells in table if len(cells) == 3} == {"unknown"}
+
+    # The explanation is of the best candidate, which there is all the same.
+    drawn = run(
+        *("predict", model_file, images[unknown.index(True)], "--abstain", threshold, "--format", "jsonl"),
+        *("--explain", tmp_path / "why.png"),
+    )
+    told = json.loads(drawn.out)
+    assert (told["label"], told["explanation"]["class"]) == ("unknown", told["top"][0]["label"])
+
+
+@pytest.mark.parametrize("threshold", ["0", "1.5", "nan", "high"])
+def test_predict_refuses_a_threshold_that_is_no_probability(
+    model_file: Path, faces: Path, run: Command, threshold: str
+) -> None:
+    result = run("predict", model_file, faces / "test", "--abstain", threshold)
+    assert result.code == 2
+    assert "--abstain" in result.err
+    assert not result.out
+
+
+def test_predict_does_not_begin_where_it_cannot_abstain(faces: Path, run: Command, tmp_path: Path) -> None:
+    assert run("fit", faces, "--recipe", "dummy", "--out", tmp_path / "m.safetensors").code == 0
+    result = run("predict", tmp_path / "m.safetensors", faces / "test", "--abstain", "0.9", "--format", "csv")
+    assert (result.code, result.out) == (2, "")
+    assert "the probabilities of this model are not calibrated" in result.err
+
+
 def test_predict_a_folder_names_what_it_skips(
     model_file: Path, faces: Path, run: Command, tmp_path: Path
 ) -> None:

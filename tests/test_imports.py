@@ -65,7 +65,7 @@ DenseSIFT DoGHistogram FisherVector KeypointSIFT LocalColor PatchDictionary Patc
 Explanation ExplanationError HOG ImageError ImageProperties LBP LatencyError LinearSVM LinearSVR Model
 NotFittedError ParameterError Picture RBFSVM RBFSVR Recipe RecipeError Resize Split decode load_dataset
 load_recipe make_split read_image HybridClassifier HybridRegressor MissingExtraError Pixels TrainingError
-Breaker Fallback
+Breaker Fallback check
 """.split()
 
 

@@ -478,11 +478,14 @@ def _choose_regression(
     return Choice(resolved, found.summary(), found.rows, found.predictions, found.y)
 
 
-def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = None) -> FittedStack:
+def fit_head(
+    settings: Head, training: TrainingSet, progress: Progress | None = None, calibrate: bool = True
+) -> FittedStack:
     """Fit the head that ``settings`` describes; ``training.X`` is overwritten.
 
     What is ``"auto"`` is chosen by cross-validation. A classifier is calibrated on out-of-fold scores. Where
-    nothing can be held out (one image per class), C is 1 and calibration sees training scores.
+    nothing can be held out (one image per class), C is 1 and calibration sees training scores. Without ``calibrate``
+    settings that leave nothing open are fitted once, and there is no calibrator.
     """
     if isinstance(settings, DummySettings):
         dummy = Dummy() if training.task == "classification" else DummyRegressor()
@@ -490,9 +493,11 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
     prepared = _prepare(settings, training)
     training.X = prepared.X
     chosen = held_out = None
-    if can_cross_validate(training.y, training.groups, training.task):
+    if not calibrate and not _is_open(settings):
+        resolved: Any = settings
+    elif can_cross_validate(training.y, training.groups, training.task):
         chosen = held_out = _choose(settings, prepared, training, _final_effort(settings, training), progress)
-        resolved: Any = chosen.settings
+        resolved = chosen.settings
         if training.task == "classification" and _is_open(settings):
             # What calibration sees depends on the values chosen, not on how: the recipe with these values filled
             # in gives the same model.
@@ -503,7 +508,7 @@ def fit_head(settings: Head, training: TrainingSet, progress: Progress | None = 
     maps: list[Estimator] = list(prepared.maps)
     head, X = _fit(resolved, prepared, maps, training)
     calibrator = None
-    if training.task == "classification":
+    if training.task == "classification" and calibrate:
         if held_out is None:
             scores, y = head.decision_function(X[: len(training.y)]), training.y
         else:

@@ -1,4 +1,4 @@
-"""A fit, an evaluation or a comparison as one HTML file that opens anywhere, without a network and without JavaScript.
+"""A fit, an evaluation, a comparison or a check as one HTML file that opens anywhere: no network, no JavaScript.
 
 It computes no metrics: it draws what it is given. Importing this package is cheap; matplotlib and Jinja2 are
 loaded by the first page.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Disagreement", "Mistake", "render_comparison", "render_report"]
+if TYPE_CHECKING:
+    from classic_cv.checks.finding import Finding
+
+__all__ = ["Disagreement", "Mistake", "needed_pictures", "render_check", "render_comparison", "render_report"]
 
 Answer = tuple[str, str, float | None, bool]
 """(contestant, class name, its probability from 0 to 1 or None, whether it is right)"""
@@ -82,3 +85,38 @@ def render_comparison(
     from classic_cv.html_report._comparison import comparison_page
 
     return comparison_page(record, disagreements, rules)
+
+
+def render_check(
+    record: Mapping[str, Any],
+    findings: Sequence[Finding],
+    names: Sequence[str],
+    pictures: Mapping[int, NDArray[np.uint8]],
+) -> str:
+    """A check of data and score as the text of one HTML file; the same input gives the same text.
+
+    Args:
+        record: JSON-like data, as ``classic-cv check --json`` writes it. A section is left out when what it shows is
+            missing, None or empty. All text in it may hold anything: it is escaped.
+        findings: those of the record, in the order in which they are told.
+        names: the data set's, by position.
+        pictures: RGB (height, width, 3), thumbnails up to about 160 px, by position in the data set: those that
+            ``needed_pictures`` asks for. Where one is missing, the name alone is shown.
+    """
+    from classic_cv.html_report._check import check_page
+
+    return check_page(record, findings, names, pictures)
+
+
+def needed_pictures(
+    findings: Sequence[Finding], sheets: Mapping[str, Mapping[str, Sequence[int]]]
+) -> list[int]:
+    """Positions in the data set of the images whose thumbnails a check's page shows, ascending; 600 at most.
+
+    Args:
+        findings: in the order in which they are in the record.
+        sheets: positions of each class that are ``random``, ``typical`` and ``unusual``; empty for no contact sheets.
+    """
+    from classic_cv.html_report._check_pictures import positions
+
+    return positions(findings, sheets)

@@ -76,6 +76,8 @@ class Answerer:
 
     def _note(self, served: Served, answer: Answer, record: Record) -> None:
         self._metrics.answered(served.name, answer)
+        if served.abstains(answer):
+            self._metrics.abstained(served.name, answer.served_by)
         if answer.detail is not None:
             # The one place where it is told what exactly is wrong with a primary.
             self._log.event(

@@ -7,11 +7,12 @@ from typing import Annotated
 import cv2
 import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from classic_cv.abstention import UNKNOWN
 from classic_cv.answer import Answer
 from classic_cv.errors import ImageError
 from classic_cv.images import read_header
@@ -24,6 +25,14 @@ from classic_cv.serve.record import record_of
 from classic_cv.serve.registry import Registry, Served
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
+
+Abstained = Annotated[
+    bool,
+    Meta(
+        description="Of a service that is started with --abstain: no class is probable enough, and `label` is "
+        "`unknown`. `predictions` has the candidates."
+    ),
+]
 
 
 class ClassifyQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -62,7 +71,8 @@ class Classified(msgspec.Struct):
 
     Attributes:
         model, version: who was asked.
-        label, probability: of the most probable class.
+        label, probability: of the most probable class; the label is ``unknown`` where the answer is to abstain.
+        abstained: whether it is; left out where the service never abstains.
         predictions: the most probable classes in their order.
         served_by: ``model``; of a model behind a primary ``primary``, or ``fallback``.
         reason: why it was the fallback.
@@ -79,6 +89,7 @@ class Classified(msgspec.Struct):
     reason: str | None
     ms: float
     request_id: str
+    abstained: Abstained | UnsetType = UNSET
 
 
 class Estimated(msgspec.Struct):
@@ -142,16 +153,18 @@ def _told(served: Served, answer: Answer, top: int, request_id: str) -> Classifi
         value = float(answer.output)
         return Estimated(served.name, served.version, value, answer.served_by, answer.reason, ms, request_id)
     ranked = _ranked(answer.output, served.model.class_names, top)
+    abstained = served.abstains(answer)
     return Classified(
         model=served.name,
         version=served.version,
-        label=ranked[0].label,
+        label=UNKNOWN if abstained else ranked[0].label,
         probability=ranked[0].probability,
         predictions=ranked,
         served_by=answer.served_by,
         reason=answer.reason,
         ms=ms,
         request_id=request_id,
+        abstained=UNSET if served.abstain is None else abstained,
     )
 
 

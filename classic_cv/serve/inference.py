@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from classic_cv.abstention import UNKNOWN, abstains
 from classic_cv.answer import Answer
 from classic_cv.oip.images import images_of
 from classic_cv.oip.messages import HEADER_LENGTH, read_request, write_response
@@ -65,10 +67,13 @@ class TensorMetadata(msgspec.Struct):
 
 
 class ModelParameters(msgspec.Struct):
-    """What a model learned: ``classification`` or ``regression``, and the classes in the order of probabilities."""
+    """What a model learned: ``classification`` or ``regression``, and the classes in the order of probabilities; and
+    below which probability the label is ``unknown``, where it ever is.
+    """
 
     class_names: tuple[str, ...]
     task: str
+    abstain: float | UnsetType = UNSET
 
 
 class ModelMetadata(msgspec.Struct):
@@ -161,13 +166,16 @@ def metadata_of(served: Served) -> ModelMetadata:
     else:
         described.insert(0, TensorMetadata("probabilities", "FP32", (-1, len(model.class_names))))
         described.insert(0, TensorMetadata("label", "BYTES", (-1,)))
+    if served.abstain is not None:
+        described.append(TensorMetadata("abstained", "BOOL", (-1,)))
+    abstain = UNSET if served.abstain is None else served.abstain
     return ModelMetadata(
         name=served.name,
         versions=(served.version,),
         platform="classic-cv",
         inputs=(TensorMetadata("image", "BYTES", (-1,)),),
         outputs=tuple(described),
-        parameters=ModelParameters(tuple(model.class_names), model.task),
+        parameters=ModelParameters(tuple(model.class_names), model.task, abstain),
     )
 
 
@@ -177,9 +185,14 @@ def outputs_of(served: Served, answers: Sequence[Answer]) -> list[Tensor]:
     served_by = _texts([answer.served_by for answer in answers])
     if served.model.task == "regression":
         return [Tensor("value", "FP32", values), served_by]
-    names = served.model.class_names
-    labels = _texts([names[k] for k in values.argmax(axis=1)], "label")
-    return [labels, Tensor("probabilities", "FP32", values), served_by]
+    classes = served.model.class_names
+    names = [classes[k] for k in values.argmax(axis=1)]
+    probabilities = Tensor("probabilities", "FP32", values)
+    if served.abstain is None:
+        return [_texts(names, "label"), probabilities, served_by]
+    abstained = abstains(values, served.abstain)
+    labels = [UNKNOWN if unknown else name for name, unknown in zip(names, abstained, strict=True)]
+    return [_texts(labels, "label"), probabilities, served_by, Tensor("abstained", "BOOL", abstained)]
 
 
 def _texts(texts: Sequence[str], name: str = "served_by") -> Tensor:

@@ -68,6 +68,12 @@ class Metrics:
             ["model", "reason"],
             registry=registry,
         )
+        self._abstentions = Counter(
+            "classic_cv_abstentions_total",
+            "Images whose class is unknown, as the most probable one is less probable than --abstain, by who answered.",
+            ["model", "served_by"],
+            registry=registry,
+        )
         self._breaker_state = Gauge(
             "classic_cv_breaker_state",
             "Workers whose breaker before the primary is in this state.",
@@ -110,6 +116,10 @@ class Metrics:
             self._of(self._fallbacks, model, answer.reason).inc()
         for stage, seconds in answer.stages.items():
             self.stage(stage, seconds)
+
+    def abstained(self, model: str, served_by: str) -> None:
+        """An answer to an image was that its class is unknown."""
+        self._of(self._abstentions, model, served_by).inc()
 
     def in_flight(self, change: int) -> None:
         """So many requests more, or less, are in flight."""

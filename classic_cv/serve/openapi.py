@@ -155,7 +155,8 @@ def _infer(name: str, summary: str, parameters: list[Json]) -> Json:
 
 def _classify() -> Json:
     answer = {
-        "description": "The most probable classes; or of a regression the number.",
+        "description": "The most probable classes, and `unknown` as the label where the service is started with "
+        "--abstain and none is so probable; or of a regression the number.",
         "content": {JSON: {"schema": {"anyOf": [ref("Classified"), ref("Estimated")]}}},
     }
     top = {

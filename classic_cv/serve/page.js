@@ -219,7 +219,7 @@ function openOne(file) {
   one?.stop.abort();
   one?.urls.forEach((url) => URL.revokeObjectURL(url));
   one = { file, model: chosenModel(), stop: new AbortController(), urls: [], view: 0 };
-  for (const id of ["value", "labels-note", "explanation-note", "explained", "views", "blend", "image-note"]) show(id, false);
+  for (const id of ["value", "abstained", "labels-note", "explanation-note", "explained", "views", "blend", "image-note"]) show(id, false);
   $("labels").replaceChildren();
   $("facts").replaceChildren();
   $("one-title").textContent = file.name;
@@ -267,7 +267,7 @@ async function showOne(file) {
     const answer = await classify(file, model, signal);
     showAnswer(answer);
     tell(summary(file, answer));
-    await showExplanation(answer.label ?? null);
+    await showExplanation(answer.predictions?.[0].label ?? null);
   } catch (error) {
     const text = textOf(error, signal);
     if (text === null) return;
@@ -282,8 +282,20 @@ function servedBy({ served_by: who, reason }) {
   return `the ${who}, because ${REASONS[reason] ?? reason}`;
 }
 
+/** Why there is no label; empty where there is one. */
+function abstention({ abstained, model }) {
+  if (!abstained) return "";
+  const threshold = descriptions.get(model)?.parameters?.abstain;
+  const least = threshold === undefined ? "what is asked for" : percent(threshold);
+  return `Unknown: no class is as probable as ${least}.`;
+}
+
+const candidate = ({ label, probability }) => `${label}, ${percent(probability)}`;
+
 function summary(file, answer) {
-  const said = "value" in answer ? number(answer.value) : `${answer.label}, ${percent(answer.probability)}`;
+  const [best] = answer.predictions ?? [];
+  const label = answer.abstained ? `${answer.label} (perhaps ${candidate(best)})` : candidate(answer);
+  const said = "value" in answer ? number(answer.value) : label;
   return `${file.name}: ${said}, in ${milliseconds(answer.ms)} by ${servedBy(answer)}.`;
 }
 
@@ -294,6 +306,8 @@ function showAnswer(answer) {
     show("value", true);
   } else {
     $("labels").replaceChildren(...answer.predictions.map(labelRow));
+    $("abstained").textContent = abstention(answer);
+    show("abstained", Boolean(answer.abstained));
   }
   const facts = [
     ["Answered by", servedBy(answer)],
@@ -402,7 +416,8 @@ const COLUMNS = {
 const NUMBERS = ["Number", "Probability", "Time"];
 
 function cellsOf(answer) {
-  const said = "value" in answer ? [number(answer.value)] : [answer.label, percent(answer.probability)];
+  const label = answer.abstained ? `${answer.label}, perhaps ${answer.predictions[0].label}` : answer.label;
+  const said = "value" in answer ? [number(answer.value)] : [label, percent(answer.probability)];
   const who = answer.reason ? `${answer.served_by} (${answer.reason})` : answer.served_by;
   return [...said, milliseconds(answer.ms), who, ""];
 }
@@ -514,10 +529,12 @@ function csvField(value) {
 
 function csvOf({ files, answers, columns }) {
   const said = columns.includes("Number") ? ["value"] : ["label", "probability"];
-  const fields = [...said, "ms", "served_by", "reason", "model", "version", "error"];
+  const abstaining = answers.some((answer) => answer?.abstained !== undefined) ? ["abstained", "candidate"] : [];
+  const fields = [...said, ...abstaining, "ms", "served_by", "reason", "model", "version", "error"];
   const rows = files.map((file, index) => {
     const answer = answers[index] ?? { error: "not classified" };
-    return [file.name, ...fields.map((field) => answer[field])];
+    const told = { ...answer, candidate: answer.predictions?.[0].label };
+    return [file.name, ...fields.map((field) => told[field])];
   });
   return [["file", ...fields], ...rows].map((row) => `${row.map(csvField).join(",")}\r\n`).join("");
 }

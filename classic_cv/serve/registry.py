@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from classic_cv.abstention import AbstentionError, abstains, check_abstention
 from classic_cv.answer import Answer, answer_of
 from classic_cv.artifact import write_atomically
 from classic_cv.errors import ClassicCVError
@@ -54,6 +55,7 @@ class Served:
         version: the first 8 hex digits of the file's SHA-256.
         fallback: what asks the primary first; None without one.
         max_pixels: of an image at most.
+        abstain: see ``ServeSettings``.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Served:
     model: Model
     fallback: Fallback | None
     max_pixels: int
+    abstain: float | None = None
 
     def answer(self, image: bytes | NDArray[np.uint8]) -> Answer:
         """What is said of one encoded image or uint8 RGB array (height, width[, 3]).
@@ -71,6 +74,18 @@ class Served:
         if self.fallback is not None:
             return self.fallback.answer(image)
         return answer_of(self.model, image, self.max_pixels)
+
+    def abstains(self, answer: Answer) -> bool:
+        """Whether an answer is that the class is unknown."""
+        return self.abstain is not None and bool(abstains(answer.output, self.abstain))
+
+
+def _check_abstention(name: str, model: Model, threshold: float) -> None:
+    """Raise AbstentionError, which names the model, where it cannot abstain."""
+    try:
+        check_abstention(model, threshold)
+    except AbstentionError as error:
+        raise AbstentionError(f"model {name!r}: {error}") from None
 
 
 class _Behind(NamedTuple):
@@ -101,6 +116,7 @@ class Registry:
 
     Raises:
         ArtifactError: a file is no model.
+        AbstentionError: a model cannot abstain, and has to.
         ClassicCVError: a primary cannot be used.
     """
 
@@ -211,8 +227,11 @@ class Registry:
 
     def _serve(self, source: ModelSource, version: str, model: Model) -> None:
         """Put a model in the place of the one before it, in one assignment."""
+        abstain = self._settings.abstain
+        if abstain is not None:
+            _check_abstention(source.name, model, abstain)
         fallback = None if source.primary is None else self._fallback(source.name, source.primary, model)
-        served = Served(source.name, version, model, fallback, self._settings.max_pixels)
+        served = Served(source.name, version, model, fallback, self._settings.max_pixels, abstain)
         if fallback is not None:
             # Requests hold the model that they began with: its calls end after the last of these.
             weakref.finalize(served, fallback.close).atexit = False

@@ -89,7 +89,7 @@ def _infer_request() -> Json:
         "type": "object",
         "required": ["name"],
         "properties": {
-            "name": {"enum": ["label", "probabilities", "value", "served_by"]},
+            "name": {"enum": ["label", "probabilities", "value", "served_by", "abstained"]},
             "parameters": {"type": "object", "properties": {"binary_data": {"type": "boolean"}}},
         },
     }
@@ -143,14 +143,15 @@ def _output_tensor() -> Json:
         "type": "object",
         "description": (
             "`label` BYTES [N] and `probabilities` FP32 [N, classes], or `value` FP32 [N] of a regression; and "
-            "`served_by` BYTES [N]: model, primary or fallback."
+            "`served_by` BYTES [N]: model, primary or fallback. With --abstain `label` is `unknown` where no class is "
+            "probable enough, which `abstained` BOOL [N] tells; the probabilities stay as they are."
         ),
         "required": ["name", "datatype", "shape"],
         "properties": {
             "name": {"type": "string"},
-            "datatype": {"enum": ["BYTES", "FP32"]},
+            "datatype": {"enum": ["BYTES", "FP32", "BOOL"]},
             "shape": {"type": "array", "items": _SHAPE_ITEM},
-            "data": {"type": "array", "items": {"type": ["string", "number"]}},
+            "data": {"type": "array", "items": {"type": ["string", "number", "boolean"]}},
             "parameters": _BINARY_SIZE,
         },
     }

@@ -43,6 +43,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         deadline: seconds until a model with a primary has to answer for an image.
         mode: ``fallback`` computes the own answer when the primary's does not come; ``hedged`` computes both at once.
         sample: share of the requests that a primary answers whose image the fallback is asked for as well.
+        abstain: images whose most probable class is less probable than this are ``unknown``, whoever answers; None for
+            always the most probable class.
         token_file: a file with the bearer token that requests have to show; None for none.
         primary_token_file: a file with the bearer token that is shown to primaries behind an address.
         allowed_hosts: names that requests may have in their Host header; empty for those of the loopback where that is
@@ -67,6 +69,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     deadline: Seconds = 0.05
     mode: Literal["fallback", "hedged"] = "fallback"
     sample: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    abstain: Annotated[float, Meta(gt=0, le=1)] | None = None
     token_file: str | None = None
     primary_token_file: str | None = None
     allowed_hosts: tuple[str, ...] = ()

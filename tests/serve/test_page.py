@@ -359,6 +359,38 @@ def test_the_fallback_says_why(visit: Visit, picture: Path) -> None:
 
 
 @needs_browser
+def test_an_unknown_class_is_told_with_its_candidates(visit: Visit, live: Service, picture: Path) -> None:
+    best = answer()["predictions"][0]["label"]
+
+    def abstaining(page: Page) -> None:
+        about = {
+            "name": "faces",
+            "versions": ["1"],
+            "parameters": {"class_names": ["a", "b"], "abstain": 0.9},
+        }
+        page.route("**/v2/models/*", lambda route: route.fulfill(json=about))
+        answering(answer(label="unknown", abstained=True))(page)
+
+    page = visit(before=abstaining)
+    sees(page.locator("#about")).not_to_be_empty()
+    choose(page, picture)
+    sees(page.locator("#abstained")).to_have_text("Unknown: no class is as probable as 90.0%.")
+    sees(page.locator("#labels .name").first).to_have_text(best)
+    sees(page.get_by_role("status")).to_contain_text(f"unknown (perhaps {best}, 75.0%)")
+    sees(page.locator("#views")).to_be_visible()
+    # There is no class of that name to be explained.
+    assert live.last("/explain").query["class"] == [best]
+    choose(page, picture, picture)
+    sees(page.locator("#rows td.label")).to_have_text([f"unknown, perhaps {best}"] * 2)
+    [row, _] = downloaded(page)
+    assert (row["label"], row["abstained"], row["candidate"]) == ("unknown", "true", best)
+    page.unroute("**/classify*")
+    choose(page, picture)
+    sees(page.locator("#labels li")).to_have_count(2)
+    sees(page.locator("#abstained")).to_be_hidden()
+
+
+@needs_browser
 def test_names_and_labels_are_no_markup(visit: Visit, picture: Path) -> None:
     nasty = "<img src=x onerror=alert(1)>"
     page = visit(before=answering(answer(label=nasty, predictions=[{"label": nasty, "probability": 0.75}])))

@@ -344,3 +344,16 @@ def test_a_closed_registry_is_not_ready_and_looks_no_more(
     assert not registry.ready
     assert registry.default.version == version
     registry.close()
+
+
+def test_a_new_file_that_cannot_abstain_does_not_replace_one_that_can(
+    bench: Bench, variant: Callable[..., bytes]
+) -> None:
+    registry = bench.registry(abstain=0.9)
+    version = registry.default.version
+    registry.start()
+    bench.replace(variant(class_names=("face", "unknown")))
+    wait_until(lambda: bench.loads("refused") == 1)
+    assert (registry.default.version, registry.default.abstain) == (version, 0.9)
+    [line] = [line for line in bench.lines if line["event"] == "model refused"]
+    assert "has a class 'unknown'" in line["error"]

@@ -328,8 +328,8 @@ def test_the_command_s_defaults_are_the_settings(
 def test_options_become_settings(served: list[ServeSettings], capsys: pytest.CaptureFixture[str]) -> None:
     options = (
         "m=/a --host 0.0.0.0 --port 1 --workers 2 --threads 3 --primary /b --deadline 20ms --mode hedged --sample 0.5 "
-        "--token-file /t --primary-token-file /u --allow-host h --allow-host i --max-body 4 --max-pixels 5 "
-        "--max-images 6 --max-in-flight 7 --drain 8s --quiet --json -"
+        "--abstain 0.9 --token-file /t --primary-token-file /u --allow-host h --allow-host i --max-body 4 "
+        "--max-pixels 5 --max-images 6 --max-in-flight 7 --drain 8s --quiet --json -"
     )
     command(*options.split())
 
@@ -343,6 +343,7 @@ def test_options_become_settings(served: list[ServeSettings], capsys: pytest.Cap
         deadline=0.02,
         mode="hedged",
         sample=0.5,
+        abstain=0.9,
         token_file="/t",
         primary_token_file="/u",
         allowed_hosts=("h", "i"),
@@ -355,7 +356,7 @@ def test_options_become_settings(served: list[ServeSettings], capsys: pytest.Cap
     )
     out, err = capsys.readouterr()
     assert json.loads(out) == {"url": "http://host:1", "models": ["m"]}
-    assert err == ""
+    assert err == "warning: --abstain takes the primary's probabilities as they are, calibrated or not\n"
 
 
 def test_a_deadline_without_a_unit_is_in_milliseconds(served: list[ServeSettings]) -> None:

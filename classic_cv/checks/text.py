@@ -1,0 +1,166 @@
+"""What a check says on the terminal; no computation."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from classic_cv.checks.finding import CHECKS, SEVERITIES, Severity
+from classic_cv.report import percent, table
+
+COLORS: Mapping[Severity, str] = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+WIDTH = 110
+"""Columns that a sentence may take."""
+
+MOST_ITEMS, MOST_FILES = 3, 3
+"""Items of a finding, and files of an item, that are named: enough to open one and see."""
+
+Record = Mapping[str, Any]
+
+
+def check_text(record: Record, *, color: bool = False) -> str:
+    """The summary of a check: the data, the count by severity, each finding, and how each check ended.
+
+    Args:
+        record: JSON-like data, as ``classic-cv check --json`` writes it; its findings are ordered already.
+        color: write severities in color, for a terminal.
+    """
+    parts = [
+        _head(record),
+        _styled(verdict_text(record), _worst(record), color),
+        *(finding_text(finding, color=color) for finding in record["findings"]),
+        _checks(record),
+    ]
+    return "\n\n".join(parts)
+
+
+def verdict_text(record: Record) -> str:
+    """``2 errors, 1 warning: …``, one line."""
+    found = record["findings"]
+    counts = {severity: sum(one["severity"] == severity for one in found) for severity in SEVERITIES}
+    told = ", ".join(_counted(n, severity) for severity, n in counts.items() if n)
+    left_out = len(record["left_out"])
+    but = f"; {left_out} check{'' if left_out == 1 else 's'} could not be made" if left_out else ""
+    if counts["error"]:
+        return f"{told}: a score on this data cannot be trusted as it is{but}"
+    if counts["warning"]:
+        return f"{told}: a score on this data may mislead{but}"
+    return f"{told or 'nothing found'}: nothing speaks against a score on this data{but}"
+
+
+def _counted(n: int, severity: Severity) -> str:
+    """``2 errors``; ``info`` has no plural."""
+    if severity == "info":
+        return f"{n} for information"
+    return f"{n} {severity}{'' if n == 1 else 's'}"
+
+
+def finding_text(finding: Record, *, color: bool = False) -> str:
+    """One finding: severity, check and kind, what was found, why it matters, what to do, the first few files."""
+    severity: Severity = finding["severity"]
+    # A check with one kind of finding calls both the same.
+    what = ", ".join(dict.fromkeys((finding["check"], finding["kind"])))
+    head = f"{_styled(severity, severity, color)}: {what}"
+    lines = [
+        head,
+        *_wrapped("", sentence(finding["message"])),
+        *_wrapped("why", sentence(finding["why"])),
+        *_wrapped("do", sentence(finding["action"])),
+        *_files(finding),
+    ]
+    return "\n".join(lines)
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital and a full stop; a first word that is not of letters alone, a name, stays as it is."""
+    text = text.strip()
+    first = text.split(maxsplit=1)[0] if text else ""
+    head = text[:1].upper() if first.isalpha() else text[:1]
+    ended = not text or text.endswith((".", "!", "?", ":", "…"))
+    return f"{head}{text[1:]}{'' if ended else '.'}"
+
+
+def failure_text(record: Record, names: Sequence[str]) -> str:
+    """Why the checks ``names`` fail: ``failed: leakage (1 error), drift (left out: There is no test part.)``."""
+    return f"failed: {', '.join(f'{name} ({_failure(record, name)})' for name in names)}"
+
+
+def _failure(record: Record, name: str) -> str:
+    its = [finding["severity"] for finding in record["findings"] if finding["check"] == name]
+    severities: tuple[Severity, ...] = ("error", "warning")
+    told = ", ".join(_counted(its.count(severity), severity) for severity in severities if severity in its)
+    return told or f"left out: {record['left_out'][name]}"
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """A sentence in lines, indented beneath its label; names are never broken within a word."""
+    indent = f"  {label:6}" if label else "  "
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=" " * len(indent),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _files(finding: Record) -> list[str]:
+    """A line for each of the first items."""
+    items = finding["items"]
+    lines = [f"  {'see' if k == 0 else '':6}{_item(item)}" for k, item in enumerate(items[:MOST_ITEMS])]
+    more = len(items) - MOST_ITEMS
+    return [*lines, f"{'':8}and {more:,} more"] if more > 0 else lines
+
+
+def _item(item: Record) -> str:
+    files, note = item["files"], item.get("note", "")
+    named = " = ".join(files[:MOST_FILES])
+    more = f" = {len(files) - MOST_FILES:,} more" if len(files) > MOST_FILES else ""
+    return f"{named}{more}{f': {note}' if note else ''}"
+
+
+def _head(record: Record) -> str:
+    data = record["data"]
+    classes = f"{data['classes']:,} classes, " if data["task"] == "classification" else ""
+    sizes = ", ".join(
+        f"{data[part]:,} {name}"
+        for part, name in (("train", "training"), ("val", "validation"), ("test", "test"))
+        if data[part]
+    )
+    lines = [f"data       {data['name']}: {data['images']:,} images, {classes}{sizes}"]
+    reference = record.get("reference")
+    if reference:
+        lines.append(f"reference  {_reference(reference)}")
+    return "\n".join([*lines, f"took       {record['seconds']:.0f} s"])
+
+
+def _reference(reference: Record) -> str:
+    if reference.get("accuracy") is None:
+        return str(reference["recipe"])
+    ci95: Sequence[float] | None = reference.get("ci95")
+    reach = f" (95 % interval {100 * ci95[0]:.1f} to {percent(ci95[1])})" if ci95 else ""
+    return f"{reference['recipe']}, accuracy {percent(reference['accuracy'])}{reach}"
+
+
+def _checks(record: Record) -> str:
+    """How each check ended."""
+    rows = [
+        [name, record["checks"][name], record["left_out"].get(name, what)]
+        for name, what in CHECKS.items()
+        if name in record["checks"]
+    ]
+    return table(["check", "outcome", "what it looks for, or why it was left out"], rows).lstrip("\n")
+
+
+def _worst(record: Record) -> Severity | None:
+    severities = [finding["severity"] for finding in record["findings"]]
+    return next((severity for severity in SEVERITIES if severity in severities), None)
+
+
+def _styled(text: str, severity: Severity | None, color: bool) -> str:
+    return click.style(text, fg=COLORS[severity], bold=True) if color and severity else text
