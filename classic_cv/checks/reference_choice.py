@@ -79,7 +79,8 @@ class _Chooser:
     def affordable(self) -> list[Candidate]:
         """Those whose features fit time and memory; the cheapest where none does."""
         side = typical_side(self.job.dataset, self.job.train.tolist())
-        found, costs = [], []
+        found: list[Candidate] = []
+        costs: list[tuple[float, int, Candidate]] = []
         for recipe in _sized(self.job, side):
             shadow = shadow_of(self.job, self.store.sketch(recipe), recipe)
             seconds = self._seconds(shadow)
@@ -105,7 +106,7 @@ class _Chooser:
     def compare(self, candidates: Sequence[Candidate]) -> RecipeChoice:
         """The best on the pilot's images, with the best of the heads that suit it."""
         started = time.perf_counter()
-        compared = []
+        compared: list[Candidate] = []
         for candidate in candidates:
             if compared and time.perf_counter() - started > PILOT_SECONDS:
                 self.left_out.append({"recipe": candidate.recipe.name, "reason": "there was no time left"})

@@ -20,7 +20,8 @@ Make = Callable[[Path], Subject]
 
 def crops(count: int) -> list[Image.Image]:
     """Crops of photos that do not overlap."""
-    photos = (data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.retina())
+    names = ("astronaut", "coffee", "chelsea", "rocket", "retina")
+    photos = [np.asarray(getattr(data, name)(), np.uint8) for name in names]
     found = [
         Image.fromarray(np.ascontiguousarray(photo[top : top + 96, left : left + 96]))
         for photo in photos
@@ -38,11 +39,11 @@ def write(picture: Image.Image, path: Path, quality: int = 95) -> None:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory, subject_of: Make) -> Subject:
-    """40 photos in two classes; four test images have copies in training, two of other classes, one exact in training."""
+    """40 photos in two classes: four of the test images have copies in training, one of them in the other class."""
     root = tmp_path_factory.mktemp("planted")
-    for number, crop in enumerate(crops(40)):
+    test = crops(40)
+    for number, crop in enumerate(test):
         write(crop, root / ("test" if number >= 28 else "train") / "ab"[number % 2] / f"{number:02}.jpg")
-    test = {number: Image.open(root / "test" / "ab"[number % 2] / f"{number:02}.jpg") for number in range(28, 40)}
     write(test[28].resize((67, 67)), root / "train" / "a" / "resized.jpg")
     write(test[29].transpose(Image.Transpose.FLIP_LEFT_RIGHT), root / "train" / "b" / "mirrored.jpg", 60)
     write(test[30].crop((5, 5, 91, 91)), root / "train" / "b" / "cropped.jpg")
@@ -83,7 +84,9 @@ def test_leakage_is_found_by_kind_and_nothing_else(checked: Checked, planted: Su
     near = finding(checked, "leakage", "near-duplicates")
     assert near.severity == "error"
     assert near.count == 2
-    assert near.message.startswith("2 of 12 test images are nearly the same picture of images in another part")
+    assert near.message.startswith(
+        "2 of 12 test images are nearly the same picture of images in another part"
+    )
     assert all(item.score > 0.8 for item in near.items)
 
 
@@ -114,10 +117,14 @@ def test_figures_say_what_to_drop_and_what_it_does_to_the_score(checked: Checked
     assert figures["calibration"]["recall"]["JPEG quality 40"] > 0.9
 
 
-def test_the_same_data_give_the_same_findings(checked: Checked, planted: Subject) -> None:
-    again = check_copies(planted)
-    assert again.findings == checked.findings
-    assert again.figures == checked.figures
+def test_the_same_data_give_the_same_copies_also_without_a_reference(
+    planted: Subject, checked: Checked
+) -> None:
+    again = check_copies(replace(planted, reference=None, no_reference="none"))
+    assert [one.items for one in again.findings] == [one.items for one in checked.findings]
+    assert again.figures["leakage"].pop("accuracy") == {}
+    kept = {name: value for name, value in checked.figures["leakage"].items() if name != "accuracy"}
+    assert again.figures["leakage"] == kept
 
 
 def test_digits_that_look_alike_are_no_copies(digits_subject: Subject) -> None:
@@ -126,15 +133,12 @@ def test_digits_that_look_alike_are_no_copies(digits_subject: Subject) -> None:
     assert found.figures["leakage"]["calibration"]["recall"]["mirrored"] > 0.9
 
 
-def test_works_without_a_reference(planted: Subject, checked: Checked) -> None:
-    found = check_copies(replace(planted, reference=None, no_reference="none"))
-    assert found.figures["leakage"]["accuracy"] == {}
-    assert len(found.findings) == len(checked.findings)
-
-
 def test_blank_images_and_two_images_in_all(tmp_path: Path, subject_of: Make) -> None:
     for number, level in enumerate((10, 10, 200)):
-        write(Image.new("RGB", (40, 40), (level, level, level)), tmp_path / "blank" / "ab"[number % 2] / f"{number}.png")
+        write(
+            Image.new("RGB", (40, 40), (level, level, level)),
+            tmp_path / "blank" / "ab"[number % 2] / f"{number}.png",
+        )
     write(crops(1)[0], tmp_path / "two" / "a" / "0.jpg")
     write(crops(2)[1], tmp_path / "two" / "b" / "1.jpg")
     blank = check_copies(subject_of(tmp_path / "blank"))

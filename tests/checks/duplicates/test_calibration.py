@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from classic_cv.checks.duplicates.calibration import FALSE_ALARMS, MOST, TRANSFORMS, made_thumbnails, threshold
+from classic_cv.checks.duplicates.calibration import (
+    FALSE_ALARMS,
+    MOST,
+    TRANSFORMS,
+    made_thumbnails,
+    threshold,
+)
 from classic_cv.checks.duplicates.groups import groups_of_copies
 from classic_cv.checks.duplicates.second_look import descriptor_limit
 
