@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from classic_cv.checks.finding import CHECKS
 from classic_cv.cli import cli, main
 from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import parse_recipe, shelf
@@ -32,10 +33,10 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^classic-cv .*$", "".join(blocks(README, "")), flags=re.M)
     names = [shlex.split(command)[1] for command in commands]
-    trained = ["fit", "fit", "compare", "compare"]
+    trained = ["fit", "fit", "compare", "compare", "check", "check", "check"]
     served = ["fit", "serve", "serve", "serve", "evaluate"]
     assert names == ["demo", "fit", "predict", "evaluate", *trained, *served]
-    # The others train networks for minutes, or serve until they are ended: their options are real ones.
+    # The others take minutes, or serve until they are ended: their options are real ones.
     for command, name in zip(commands[4:], names[4:], strict=True):
         parent = cli.make_context("classic-cv", [name])
         context = cli.commands[name].make_context(name, shlex.split(command)[2:], parent=parent)
@@ -43,6 +44,8 @@ def test_readme_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert context.params["recipe"] in shelf()
         elif name == "compare":
             assert context.params["report_file"] or context.params["challenger"] == "mine"
+        elif name == "check":
+            assert set(context.params["fail_on"]) <= set(CHECKS)
         elif name == "evaluate":
             assert context.params["shares"] == (0.01, 0.1, 0.5)
     for command in commands[:4]:
@@ -102,3 +105,9 @@ def test_contributing_example_is_an_extractor() -> None:
             cell_mean(grid=0).fit([image])
     finally:
         del sys.modules["cell_mean"]
+
+
+def test_readme_lists_every_check() -> None:
+    section = README.split("## Can the number be trusted?")[1].split("## The service")[0]
+    for name in CHECKS:
+        assert f"`{name}`" in section, name

@@ -22,6 +22,12 @@ SAME_TARGET = 0.05
 """Numbers of a regression that differ by less than this share of their standard deviation are the same: two people who
 measure one thing do not agree to the last digit."""
 
+SLIGHT_LEAK = 0.005
+"""Share of the test images up to which copies are a warning: what they can add to a score is less than its spread."""
+
+FEW_WITHIN = 0.01
+"""Share of the images up to which copies within a part are for information."""
+
 PHRASES = {EXACT: "exact copies", NEAR: "nearly the same picture", MIRRORED: "mirror images"}
 
 SCORING = "similarity"
@@ -140,7 +146,8 @@ def _within_finding(found: _Found, kind: str, chosen: NDArray[np.bool_], grouped
     n_images = len(np.unique(pairs))
     counts = Counter(found.part[np.unique(pairs)].tolist())
     parts = ", ".join(f"{count:,} in {PARTS[part]}" for part, count in sorted(counts.items()))
-    severity: Severity = "info" if grouped else "warning"
+    few = n_images <= FEW_WITHIN * int((found.part >= 0).sum())
+    severity: Severity = "info" if grouped or few else "warning"
     where = " of the same group of the data" if grouped else ""
     return Finding(
         "duplicates",
@@ -254,10 +261,11 @@ def _across_finding(
         f"{count:,} of {int((found.part == PARTS.index(name)).sum()):,} {name} images"
         for name, count in counts.items()
     )
+    slight = all(n <= SLIGHT_LEAK * (found.part == PARTS.index(name)).sum() for name, n in counts.items())
     return Finding(
         "leakage",
         kind,
-        "error",
+        "warning" if slight else "error",
         len(leaked),
         f"{images} are {PHRASES[kind]} of images in another part ({told}).{_told_accuracy(accuracy)}",
         "A model that has seen an image in training need not have learned anything to get it right in the test.",

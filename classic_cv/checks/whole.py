@@ -17,7 +17,7 @@ from classic_cv.checks.confidence import check_confidence
 from classic_cv.checks.drift import check_drift
 from classic_cv.checks.files import check_clean_path, clean_rows, findings_csv, write_clean
 from classic_cv.checks.finding import CHECKS, Checked, Finding, fails, ordered
-from classic_cv.checks.given import Given, check_predictions, read_given
+from classic_cv.checks.given import check_predictions, read_given
 from classic_cv.checks.inventory import check_inventory
 from classic_cv.checks.labels import check_labels
 from classic_cv.checks.leakage import check_copies

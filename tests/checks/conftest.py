@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from classic_cv.checks.preparation import make_job, survey_and_fit
 from classic_cv.checks.subject import Subject
 from classic_cv.recipe import load_recipe
-from classic_cv.checks.preparation import make_job, survey_and_fit
 
 Make = Callable[[Path], Subject]
 
