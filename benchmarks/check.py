@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _injected import (
+from numpy.typing import NDArray
+
+from benchmarks._injected import (
     TRANSFORMS,
     as_folder,
     at_quality,
@@ -34,8 +36,6 @@ from _injected import (
     flip_npz,
     plant_copies,
 )
-from numpy.typing import NDArray
-
 from classic_cv.checks.confidence import check_confidence
 from classic_cv.checks.duplicates.hashes import WORDS
 from classic_cv.checks.duplicates.search import near_pairs

@@ -18,8 +18,8 @@ from classic_cv.shadow import Shadow, shadow_of
 from classic_cv.timing import available_cores
 
 RECIPES = ("fisher-color", "fisher-patches", "hog-color-lbp-dog", "patches", "hog-color", "hog-small")
-"""What may be the reference, the richest first. A search would try all of the shelf and end with the best on part of the
-images; here every image needs an answer, so that what costs too much for all of them is not tried."""
+"""What may be the reference, the richest first. A search would try all of the shelf and end with the best on a part of
+the images; here every image needs an answer, so that what costs too much for all of them is not tried."""
 
 SECONDS = 75.0
 """Reading all images once for the chosen recipe's features should take no longer."""

@@ -15,11 +15,6 @@ from classic_cv.dataset import load_dataset
 from classic_cv.errors import DatasetError, ParameterError
 
 
-def changed_copy(source: Path, target: Path) -> None:
-    image = cv2.imread(str(source))
-    cv2.imwrite(str(target), np.clip(image.astype(np.float32) * 1.1 + 4, 0, 255).astype(np.uint8))
-
-
 @pytest.fixture(scope="module")
 def faulty(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The faces with an exact copy across the parts, one with another label, and a file that is no image."""
