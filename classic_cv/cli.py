@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that ``predict`` starts fast.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -757,11 +758,14 @@ def check(
     from classic_cv.checks.text import check_text, failure_text
     from classic_cv.checks.whole import check as run
     from classic_cv.checks.whole import check_names, check_outputs
+    from classic_cv.dataset._sources import printable
     from classic_cv.report import live
 
     named = check_names(fail_on)
     outputs = (report_file, findings_file, clean_file, None if json_file in (None, "-") else Path(json_file))
     check_outputs([data, *([predictions] if predictions else [])], [file for file in outputs if file])
+    if "predictions" in fail_on and predictions is None:
+        raise click.UsageError("--fail-on predictions checks nothing without --predictions FILE.csv")
     with live() as show:
         found = run(
             data,
@@ -776,13 +780,14 @@ def check(
             clean=clean_file,
             progress=show.progress,
         )
-    record = {**found.record, "command": shlex.join(["classic-cv", *sys.argv[1:]])}
+    record = {**found.record, "command": printable(shlex.join(["classic-cv", *sys.argv[1:]]))}
+    # First what takes longest, its pictures are read now: who interrupts it finds no file changed.
+    if report_file:
+        found.write_html(report_file, record["command"])
     if findings_file:
         found.write_csv(findings_file)
     if clean_file:
         found.write_clean(clean_file)
-    if report_file:
-        found.write_html(report_file, record["command"])
     _emit(record, check_text(record, color=sys.stdout.isatty()), json_file)
     failed = found.failed(named)
     if failed:
@@ -1042,4 +1047,16 @@ def main() -> None:
         os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader went away, as in `| head`: not an error; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # Files that are named have their own error: this is standard output, or the folder for temporary files.
+        click.echo(f"error: {error.strerror}, for standard output or in the temporary folder", err=True)
+        _drop_output()
+        sys.exit(EXIT_WRONG_INPUT)
+
+
+def _drop_output() -> None:
+    """What is still to be written on standard output goes nowhere, or Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

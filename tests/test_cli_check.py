@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from classic_cv.cli import cli
+from classic_cv.cli import cli, main
 from classic_cv.dataset import load_dataset
 from classic_cv.errors import ClassicCVError
 
@@ -43,7 +44,7 @@ def test_a_named_check_that_fails_exits_with_1(written: tuple[Result, Path]) -> 
     assert result.exit_code == 1, result.output
     assert "leakage" in result.stdout
     assert "größer.png" in result.stdout
-    assert "no: leakage" in result.stderr
+    assert "failed: leakage" in result.stderr
 
 
 def test_the_json_has_findings_as_promised(written: tuple[Result, Path]) -> None:
@@ -53,7 +54,7 @@ def test_the_json_has_findings_as_promised(written: tuple[Result, Path]) -> None
     assert leak["count"] == 1
     assert any("train/face/größer.png" in item["files"] for item in leak["items"])
     assert all(isinstance(item["score"], float) for item in leak["items"])
-    assert record["command"].startswith("classic-cv ")
+    assert record["command"].startswith("classic-cv")
 
 
 def test_the_csv_names_files(written: tuple[Result, Path]) -> None:
@@ -116,3 +117,25 @@ def test_an_output_must_not_be_the_data(faces: Path, tmp_path: Path) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert isinstance(result.exception, ClassicCVError)
+
+
+def test_failing_on_predictions_takes_predictions(leaky: Path) -> None:
+    result = run(leaky, "--fail-on", "predictions")
+    assert result.exit_code == 2
+    assert "without --predictions" in result.output
+
+
+def test_standard_output_on_a_full_disk(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    dropped: list[object] = []
+    monkeypatch.setattr("classic_cv.cli.cli.main", full)
+    monkeypatch.setattr("classic_cv.cli._drop_output", lambda: dropped.append(1))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2, "1 would say that a check failed"
+    assert "error: No space left on device" in capfd.readouterr().err
+    assert dropped

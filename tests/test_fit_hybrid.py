@@ -97,6 +97,15 @@ def test_the_loaded_model_answers_as_the_fitted_one(fitted: Model, hybrid_file: 
     np.testing.assert_allclose(one_by_one, again.predict_proba(images), atol=1e-5)
 
 
+def test_it_abstains_by_its_own_calibration(fitted: Model, digits: Path) -> None:
+    images = sorted((digits / "test").rglob("*.png"))[::20]
+    top = fitted.predict_proba(images).max(axis=1)
+    threshold = float(np.median(top))
+    told = fitted.predict(images, abstain=threshold)
+    assert (told == "unknown").tolist() == (top < np.float32(threshold)).tolist()
+    assert 0 < (told == "unknown").sum() < len(images)
+
+
 def test_the_model_files_recipe_gives_the_same_bytes(fitted: Model, hybrid_file: Path, digits: Path) -> None:
     assert fit(digits, hybrid_file, jobs=1).to_bytes() == hybrid_file.read_bytes()
 

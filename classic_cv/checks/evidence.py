@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.checks import small_model
-from classic_cv.checks.predictive import Separation, property_probabilities, separations
+from classic_cv.checks.class_groups import Grouping, groupings
+from classic_cv.checks.predictive import Part, Separation, parts, property_probabilities, separations
 from classic_cv.checks.sources import Source, find_sources
 from classic_cv.checks.subject import Subject
+from classic_cv.checks.wording import property_amount
 from classic_cv.features.base import Features
 from classic_cv.subset import nested_order
 
@@ -38,6 +40,8 @@ class Evidence:
         models: float (n, n_classes) probabilities from each of ``PARTS``, and from the ``FULL`` model if there is one.
         columns: how many numbers each of them goes by.
         properties: how well each property alone tells each class, the best first.
+        parts: images of a class that a property gives away where it does not give away the class.
+        groupings: how well each property tells groups of classes.
         sources: where images come from.
     """
 
@@ -48,6 +52,8 @@ class Evidence:
     models: dict[str, NDArray[np.floating[Any]]]
     columns: dict[str, int]
     properties: list[Separation]
+    parts: list[Part]
+    groupings: list[Grouping]
     sources: list[Source]
 
     def class_name(self, code: int) -> str:
@@ -59,21 +65,20 @@ class Evidence:
         found: NDArray[np.bool_] = self.models[model].argmax(axis=1) == self.codes
         return found
 
-    def divided(self, one: Separation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The property's values of the images of the class, and of all others."""
-        values, inside = property_columns(self.subject, self.indices)[one.name], self.codes == one.code
+    def divided(
+        self, name: str, inside: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A property's values of these images, and of all others."""
+        values = property_columns(self.subject, self.indices)[name]
         return values[inside], values[~inside]
 
-    def typical(self, one: Separation) -> tuple[str, str]:
-        """The property's usual value in the class and elsewhere, as text."""
-        if one.name in ("format", "mode"):
-            stored = getattr(self.subject.survey, one.name)[self.subject.survey.rows(self.indices)]
-            inside = self.codes == one.code
+    def typical(self, name: str, inside: NDArray[np.bool_]) -> tuple[str, str]:
+        """A property's usual value in these images and elsewhere, as text."""
+        if name in ("format", "mode"):
+            stored = getattr(self.subject.survey, name)[self.subject.survey.rows(self.indices)]
             return most_common(stored[inside]), most_common(stored[~inside])
-        first, second = (float(np.median(values)) for values in self.divided(one))
-        if one.name.startswith("log_"):
-            first, second = float(np.exp(first)), float(np.exp(second))
-        return f"{first:.3g}", f"{second:.3g}"
+        first, second = (float(np.median(values)) for values in self.divided(name, inside))
+        return property_amount(name, first), property_amount(name, second)
 
     def border_spread(self, code: int) -> float:
         """How much borders differ among the images of a class, over how much they do among all others."""
@@ -138,6 +143,8 @@ def gather(subject: Subject) -> Evidence | None:
         models,
         columns,
         separations(list(single), list(single.values()), codes[told]),
+        [part for name, one in single.items() for part in parts(name, one, codes[told], len(single))],
+        groupings(property_columns(subject, indices), codes[told]),
         find_sources(subject, indices, codes[told]),
     )
 

@@ -18,7 +18,7 @@ from classic_cv.checks.finding import Finding
 from classic_cv.dataset import Dataset, Part, Split
 from classic_cv.dataset._dataset import PARTS, part_of
 from classic_cv.dataset._manifest import MISSING_TARGETS
-from classic_cv.dataset._sources import ArraySource, FileSource
+from classic_cv.dataset._sources import ArraySource, FileSource, printable
 from classic_cv.errors import DatasetError, ParameterError
 
 COLUMNS = ("check", "kind", "severity", "item", "file", "score", "note", "message")
@@ -63,6 +63,8 @@ def check_clean_path(dataset: Dataset, path: Path) -> None:
     Raises:
         ParameterError: images of files need a name that ends in ``.csv`` or ``.tsv``, those of an npz ``.npz``; or
             ``path`` is the very file that the data were read from.
+        DatasetError: a manifest cannot hold a name, see ``clean_manifest``; of an image that is left out later, too:
+            only the checks will tell.
     """
     suffix = path.suffix.lower()
     allowed = [".npz"] if isinstance(dataset.source, ArraySource) else list(DELIMITERS)
@@ -73,6 +75,8 @@ def check_clean_path(dataset: Dataset, path: Path) -> None:
         )
     if path.exists() and path.samefile(dataset.path):
         raise ParameterError(f"{path}: is the data that is checked; give another name for the cleaned data")
+    if isinstance(dataset.source, FileSource):
+        clean_manifest(dataset, [(index, "train") for index in range(len(dataset))], path.parent)
 
 
 def clean_rows(split: Split, readable: NDArray[np.integer], drop: AbstractSet[int]) -> list[Row]:
@@ -95,7 +99,7 @@ def write_clean(path: Path, dataset: Dataset, rows: Sequence[Row]) -> None:
 
     Raises:
         ParameterError: see ``check_clean_path``.
-        DatasetError: nothing is left, or a manifest cannot hold a name; see ``clean_manifest``.
+        DatasetError: see ``check_clean_path``; or nothing is left.
         ArtifactError: the file cannot be written.
     """
     check_clean_path(dataset, path)
@@ -115,7 +119,7 @@ def clean_manifest(dataset: Dataset, rows: Sequence[Row], folder: Path, delimite
     for files below it, and absolute for others.
 
     Raises:
-        DatasetError: a file name is not UTF-8, or a target or a group begins or ends with a blank or means "none":
+        DatasetError: a path is not UTF-8, or a target or a group begins or ends with a blank or means "none":
             read back, it would be another one.
     """
     columns = ["path", dataset.target_name, "split", *(["group"] if dataset.groups is not None else [])]
@@ -142,7 +146,7 @@ def _path(dataset: Dataset, index: int, folder: Path) -> str:
     try:
         shown.encode()
     except UnicodeEncodeError:
-        raise _unwritable(dataset, index, "its file name is not UTF-8") from None
+        raise _unwritable(dataset, index, f"its path {printable(shown)} is not UTF-8") from None
     if shown.strip() != shown:
         raise _unwritable(dataset, index, "its file name ends with a blank")
     return shown

@@ -119,11 +119,14 @@ def foreign_findings(rows: list[dict[str, Any]], threshold: float) -> list[Findi
         return []
     told = ", ".join(f"{percent(row['answered'])} of {row['n']} {row['set']}" for row in answered)
     blind = [row["set"] for row in answered if row["ci95"] is not None and row["ci95"][1] < UNNOTICED]
+    aucs = [row["auc"] for row in answered if row["auc"] is not None]
     noticed = (
-        f"; by its features too it hardly notices {', '.join(blind)}"
-        if blind
-        else "; their features tell them apart, see the AUC of novelty"
+        f"; their features tell them from its own images with an AUC of {min(aucs):.2f} or more"
+        if aucs
+        else ""
     )
+    if blind:
+        noticed = f"; by its features too it hardly notices {', '.join(blind)}"
     return [
         Finding(
             check="confidence",

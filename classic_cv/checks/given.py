@@ -14,6 +14,7 @@ from classic_cv.checks.finding import Checked, Finding
 from classic_cv.checks.given_trust import calibration, label_suspects, leakage
 from classic_cv.checks.segments import segment_findings, weak_segments
 from classic_cv.checks.subject import Subject
+from classic_cv.checks.wording import p_value
 from classic_cv.compare.paired import differences
 from classic_cv.compare.predictions import GivenPredictions, read_predictions
 from classic_cv.compare.result import Result
@@ -176,7 +177,9 @@ def _comparison(name: str, found: Mapping[str, Any]) -> str:
     where = f"On {found['n']:,} test images{' without copies in training' * found['without_leaked']}"
     gap = points(found["value"])
     rival = f"the classical model, {found['reference']} ({percent(found['reference_accuracy'])})"
-    size = f"{points_interval(found['ci95'])}, p = {found['p']:.2g}"
+    size = f"{points_interval(found['ci95'])}, {p_value(found['p'])}"
+    if not found["wins"] + found["losses"]:
+        return f"{where} {name} is right and wrong on the same images as {rival}."
     if found["claim"] == "better":
         return f"{where} {name} earns {gap} over {rival}: {size}."
     if found["claim"] == "worse":

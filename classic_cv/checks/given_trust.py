@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from classic_cv.checks.finding import Finding, Item
 from classic_cv.checks.strata import worse_by_chance
 from classic_cv.checks.subject import Subject
+from classic_cv.checks.wording import p_value
 from classic_cv.compare.wording import points, points_interval
 from classic_cv.metrics import calibration_noise, expected_calibration_error
 from classic_cv.report import percent
@@ -109,7 +110,7 @@ def leakage(
     message = (
         f"{name} reaches {percent(whole['accuracy'])} on all {whole['n']:,} test images, but "
         f"{percent(clean['accuracy'])} (95 % interval {100 * low:.1f} to {percent(high)}) without the {leaked['n']:,} "
-        f"that have copies in training, of which it gets {percent(leaked['accuracy'])} right (p = {p:.2g})."
+        f"that have copies in training, of which it gets {percent(leaked['accuracy'])} right ({p_value(p)})."
     )
     items = tuple(Item((int(index),), 1.0) for index in indices[is_leaked & right].tolist())
     return figures, [

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from classic_cv.checks.finding import Checked, Finding
 from classic_cv.checks.subject import Subject
+from classic_cv.checks.wording import counted, p_value
 from classic_cv.dataset._dataset import listing
 from classic_cv.report import percent
 
@@ -101,7 +102,7 @@ def _shifted(names: tuple[str, ...], counts: NDArray[np.integer], shift: dict[st
         severity="warning" if excess >= LARGE_VARIATION else "info",
         count=int((counts.sum(axis=0) > 0).sum()),
         message=f"The classes' shares differ between training and test part by {percent(shift['total_variation'])} of "
-        f"the images in all (chance alone gives {percent(shift['by_chance'])}, p = {shift['p']:.2g}), most: {told}.",
+        f"the images in all (chance alone gives {percent(shift['by_chance'])}, {p_value(shift['p'])}), most: {told}.",
         why="A model expects classes as often as it has learned them, and an accuracy depends on their shares.",
         action="Compare models by balanced accuracy, or draw the test part so that the shares are those of the use.",
     )
@@ -118,11 +119,12 @@ def _absent(classes: list[str], kind: str) -> Finding | None:
         kind=kind,
         severity="error" if new else "warning",
         count=len(classes),
-        message=f"{len(classes):,} classes of the {there} part have no {lacking} images: {listing(classes)}.",
+        message=f"The {there} part has {counted(len(classes), 'class', 'classes')} without {lacking} images: "
+        f"{listing(classes)}.",
         why="No answer for images of a class that a model has never seen can be right."
         if new
         else "Nothing is known of how well a class is recognised that is never tested.",
-        action=f"Add {lacking} images of these classes, or leave the classes out.",
+        action=f"Add {lacking} images of what is lacking, or leave it out.",
     )
 
 
@@ -143,7 +145,7 @@ def _targets(train: NDArray[Any], test: NDArray[Any]) -> Checked:
                 severity="warning",
                 count=len(test),
                 message=f"The targets of training and test part differ: medians {np.median(train):.4g} and "
-                f"{np.median(test):.4g}, cumulative shares by up to {percent(distance)} (p = {p:.2g}).",
+                f"{np.median(test):.4g}, cumulative shares by up to {percent(distance)} ({p_value(p)}).",
                 why="Errors depend on where the targets lie, and a model estimates badly where it has seen few.",
                 action="Draw the test part so that its targets are distributed as those of the training part.",
             )

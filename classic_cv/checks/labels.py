@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from classic_cv.checks.finding import Checked, Finding, Item
 from classic_cv.checks.label_errors import Doubts, Expected, doubts_of, expected_errors
 from classic_cv.checks.subject import Subject
-from classic_cv.report import percent
+from classic_cv.checks.wording import counted, small_share
 
 WARN_SHARE = 0.005
 """Share of wrong labels whose lower bound makes a warning. Benchmarks that people trust have 0.2 to 6 % (Northcutt,
@@ -108,11 +108,10 @@ def _finding(
         kind="label-errors",
         severity="warning" if warned else "info",
         count=round(expected.n),
-        message=f"About {expected.n:,.0f} of {n:,} labels ({percent(expected.n / n)}, 95 % interval "
-        f"{expected.low:,.0f} to {expected.high:,.0f}) are probably wrong{most_often}; "
-        f"{len(ranked):,} images are ranked by how improbable their label is.",
+        message=f"{_told(expected, n)}{most_often}; {counted(len(ranked), 'image')} "
+        f"{'is' if len(ranked) == 1 else 'are'} listed, the least probable label first.",
         why="Wrong labels teach a model mistakes, and in the test part they count right answers as wrong.",
-        action="Look through the ranked images from the top until the labels are right, those of the test part first.",
+        action="Look through the listed images from the top until the labels are right, those of the test part first.",
         items=tuple(
             Item(
                 (int(indices[row]),),
@@ -122,6 +121,16 @@ def _finding(
             for row in ranked.tolist()
         ),
         scoring="improbability of the label",
+    )
+
+
+def _told(expected: Expected, n: int) -> str:
+    """How many labels are wrong; that none is said to be is no proof that all are right."""
+    reach = f"95 % interval {expected.low:,.0f} to {expected.high:,.0f}"
+    if round(expected.n) == 0:
+        return f"None of {n:,} labels is shown to be wrong ({reach})"
+    return (
+        f"About {expected.n:,.0f} of {n:,} labels ({small_share(expected.n / n)}, {reach}) are probably wrong"
     )
 
 

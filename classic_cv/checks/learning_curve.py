@@ -19,6 +19,7 @@ from classic_cv.checks.spread import most_rows, stratified
 from classic_cv.checks.subject import Subject
 from classic_cv.compare.curves import mean_and_interval
 from classic_cv.report import percent
+from classic_cv.stats import paired_difference
 
 MOST_IMAGES, MOST_NUMBERS = 10_000, 4e7
 """Training images, and features of all of them, that are fitted on again: up to seven times. The reference, which is
@@ -43,6 +44,7 @@ KINDS = {
     "data": "limited-by-data",
     "features": "limited-by-features",
     "nothing": "nothing-to-gain",
+    "unlearned": "limit-undecided",
     "undecided": "limit-undecided",
 }
 """Kinds of findings by what limits the score."""
@@ -52,11 +54,16 @@ N_CURVE = 24
 
 @dataclass(frozen=True)
 class _Curve:
-    """Whether each answer is wrong at each size, (draws, n_test), and the accuracy on training images at the end."""
+    """Whether each answer is wrong at each size, (draws, n_test), and the accuracy on training images at the end.
+
+    Attributes:
+        dummy: (n_test,), whether the most frequent class is wrong.
+    """
 
     sizes: list[int]
     wrong: list[NDArray[np.float64]]
     fitted: float
+    dummy: NDArray[np.float64]
 
 
 def check_limits(subject: Subject) -> Checked:
@@ -69,9 +76,8 @@ def check_limits(subject: Subject) -> Checked:
     checked = check_input_size(subject, reference)
     parts = _parts(subject, reference)
     if isinstance(parts, str):
-        if "limits" in checked.figures:
-            checked.figures["limits"]["note"] = parts
-        else:
+        checked.figures["limits"]["note"] = parts
+        if not checked.figures["limits"]["input_size"]["rows"]:
             checked.left_out["limits"] = parts
         return checked
     curve = _measure(subject, reference, *parts)
@@ -88,9 +94,11 @@ def _parts(subject: Subject, reference: Reference) -> tuple[NDArray[np.intp], ND
             return "no training image can be held out to measure a learning curve"
         train, test = train[fold != 0], train[fold == 0]
     n_classes = len(np.unique(subject.y(train)))
-    if n_classes < 2 or len(train) < LEAST_PER_CLASS * n_classes:
+    used = min(len(train), most_rows(reference, MOST_IMAGES, MOST_NUMBERS))
+    if n_classes < 2 or used < LEAST_PER_CLASS * n_classes:
+        few = "" if used == len(train) else ", which can be fitted on again in time,"
         return (
-            f"a learning curve takes {LEAST_PER_CLASS} training images per class, and there are {len(train):,} of "
+            f"a learning curve takes {LEAST_PER_CLASS} training images per class, and there are {used:,}{few} of "
             f"{n_classes:,} classes"
         )
     return train, np.sort(stratified(subject, test, MOST_TEST, subject.job.seed))
@@ -116,7 +124,8 @@ def _measure(
     answers = _all(subject, reference, train, np.concatenate([test, some]))
     own = losses(answers[len(test) :], subject.y(some))
     all_wrong = losses(answers[: len(test)], y)[None]
-    return _Curve([*sizes, len(train)], [*wrong, all_wrong], 1 - float(own.mean()))
+    dummy = losses(np.full(len(test), np.bincount(subject.y(train)).argmax()), y)
+    return _Curve([*sizes, len(train)], [*wrong, all_wrong], 1 - float(own.mean()), dummy)
 
 
 def _draw(
@@ -148,7 +157,7 @@ def _told(curve: _Curve, seed: int) -> Checked:
     law = fit_power_laws(curve.sizes, errors[None], spread)[0]
     low, high = (float(end) for end in np.quantile([one.gain for one in laws], [0.025, 0.975]))
     gain = float(np.clip(law.gain, low, high))
-    verdict = _verdict(float(errors[-1]), low, high)
+    verdict = _verdict(float(errors[-1]), low, high) if _has_learned(curve) else "unlearned"
     figures = {
         "points": [_point(size, each) for size, each in zip(curve.sizes, curve.wrong, strict=True)],
         "fit": {"images": law.images, "a": law.a, "b": law.b, "c": law.c},
@@ -159,6 +168,12 @@ def _told(curve: _Curve, seed: int) -> Checked:
         "test_images": curve.wrong[0].shape[1],
     }
     return Checked([_finding(figures)], {"limits": figures})
+
+
+def _has_learned(curve: _Curve) -> bool:
+    """Whether all images bring more than the most frequent class does, beyond chance: else there is no curve."""
+    interval = paired_difference(curve.dummy, curve.wrong[-1][0])[1]
+    return interval is not None and interval[0] > 0
 
 
 def _verdict(error: float, low: float, high: float) -> str:
@@ -201,8 +216,13 @@ def _finding(figures: dict[str, Any]) -> Finding:
             "Do not label more images for it; try other features, or a deep model.",
         ),
         "nothing": (
-            "The classical model makes hardly a mistake here: there is nothing left to gain.",
-            "Harder test images would tell more than any other model; see whether a shortcut makes these easy.",
+            "The classical model makes hardly a mistake on these images: they can show no gain, of any model.",
+            "See whether a shortcut makes them easy; if none does, harder test images tell more than a better model.",
+        ),
+        "unlearned": (
+            "The classical model is not shown to be better than the most frequent class: such a curve says nothing of "
+            "what more images would bring.",
+            "See what the check score says, and look at labels and classes before getting more images.",
         ),
         "undecided": (
             "Whether data or features limit the score cannot be told from so few images.",

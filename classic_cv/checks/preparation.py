@@ -11,7 +11,7 @@ from classic_cv.checks.reference import fit_reference
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.surveying import read_survey
 from classic_cv.dataset import Dataset, load_dataset, make_split
-from classic_cv.errors import ClassicCVError, DatasetError
+from classic_cv.errors import ClassicCVError, DatasetError, ParameterError
 from classic_cv.extraction import Progress
 from classic_cv.fitting import Job
 from classic_cv.recipe import Recipe
@@ -31,8 +31,11 @@ def make_job(
     """Read and split the data; what a fit would refuse is to be found here.
 
     Raises:
+        ParameterError: no threads, ``jobs=0``.
         ClassicCVError: the data cannot be read at all.
     """
+    if jobs == 0:
+        raise ParameterError("jobs=0: expected -1 for all cores, or at least 1")
     dataset = data if isinstance(data, Dataset) else load_dataset(data, target=target)
     decided = make_task(dataset, task, positive)
     split = make_split(dataset, test_fraction=test_fraction, seed=seed, stratify=strata_of(dataset, decided))

@@ -127,4 +127,5 @@ def _findings(found: list[dict[str, Any]], n_test: int) -> list[Finding]:
 
 def _told(one: dict[str, Any]) -> str:
     before, after = (property_amount(one["name"], one[part]) for part in ("train", "test"))
-    return f"{property_title(one['name'])} {before} against {after} ({100 * one['ks']:.0f} %)"
+    medians = f" {before} against {after}" if before != after else ""
+    return f"{property_title(one['name'])}{medians} ({100 * one['ks']:.0f} %)"

@@ -11,6 +11,7 @@ from classic_cv.checks.finding import Checked, Finding, Item
 from classic_cv.checks.quality_rules import BLANK, RULES, Rule, column
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.survey import Survey
+from classic_cv.checks.wording import small_share
 
 DEVIATIONS = 3.5
 """Robust standard deviations from the median that make an outlier (Iglewicz & Hoaglin, How to Detect and Handle
@@ -80,15 +81,16 @@ def _finding(
     bad: NDArray[np.intp],
 ) -> Finding:
     """The images in the rows ``bad``, the worst first; ``beyond`` is each image's distance past the threshold."""
+    measured = rule.unit.split(" (")[0]
     items = tuple(
-        Item((int(survey.indices[row]),), float(beyond[row]), f"{rule.unit} {rule.told(values[row]):.2g}")
+        Item((int(survey.indices[row]),), float(beyond[row]), f"{measured} {rule.told(values[row]):.3g}")
         for row in bad[np.argsort(-beyond[bad], kind="stable")].tolist()
     )
     threshold = rule.told(values[bad[0]] - rule.direction * beyond[bad[0]])
     message = (
-        f"{_images(len(bad), len(survey))} {'is' if len(bad) == 1 else 'are'} {rule.kind}: {rule.unit} "
-        f"{'below' if rule.direction < 0 else 'above'} {threshold:.2g}, where the median is "
-        f"{rule.told(float(np.median(values))):.2g}."
+        f"{_images(len(bad), len(survey))} {'is' if len(bad) == 1 else 'are'} {rule.words}: {rule.unit} "
+        f"{'below' if rule.direction < 0 else 'above'} {threshold:.3g}, where "
+        f"{rule.told(float(np.median(values))):.3g} is usual."
     )
     scoring = "distance to the threshold"
     return Finding("quality", rule.kind, "info", len(bad), message, rule.why, rule.action, items, scoring)
@@ -102,7 +104,7 @@ def _outlying(values: NDArray[np.float64], sign: int) -> float:
 
 
 def _images(count: int, total: int) -> str:
-    return f"{count:,} of {total:,} images ({100 * count / total:.1f} %)"
+    return f"{count:,} of {total:,} images ({small_share(count / total)})"
 
 
 def _blank(survey: Survey, blank: NDArray[np.bool_]) -> list[Finding]:

@@ -21,6 +21,7 @@ class Rule:
 
     Attributes:
         kind: of the finding.
+        words: what such images are, after "3 images are".
         measure: float64 (n,) of a survey.
         default: the value beyond which an image may be bad.
         direction: 1 where high values are bad, -1 where low ones are.
@@ -30,6 +31,7 @@ class Rule:
     """
 
     kind: str
+    words: str
     measure: Callable[[Survey], NDArray[np.float64]]
     default: float
     direction: int
@@ -87,68 +89,75 @@ _LOOK = "Look at the images, and remove those that a model should not have to ju
 RULES = (
     Rule(
         "dark",
+        "dark",
         _lightest,
         math.log2(0.3),
         -1,
-        "99th percentile of brightness",
+        "brightness of the lightest pixels (99th percentile, 0 to 1)",
         "Next to nothing can be seen in them.",
         _LOOK,
         doublings=True,
     ),
     Rule(
         "bright",
+        "too bright",
         _below_white,
         math.log2(0.1),
         -1,
-        "distance of the 5th percentile of brightness from white",
+        "distance of the darkest pixels from white (5th percentile, 0 to 1)",
         "Overexposed areas hold no detail.",
         _LOOK,
         doublings=True,
     ),
     Rule(
         "low-contrast",
+        "of low contrast",
         _contrast,
         math.log2(1 / 16),
         -1,
-        "standard deviation of brightness",
+        "spread of brightness (standard deviation, 0 to 1)",
         "Features of contrast and edges drown in noise.",
         _LOOK,
         doublings=True,
     ),
     Rule(
         "blurred",
+        "blurred",
         column("sharpness"),
         -3.3,
         -1,
-        "log of edge energy over contrast",
+        "sharpness (edges over contrast, log scale)",
         "The fine detail that others show is missing.",
         _LOOK,
     ),
     Rule(
         "low-information",
+        "nearly empty",
         column("entropy"),
         1.5,
         -1,
-        "bits of the gray levels",
+        "information in the gray levels (bits)",
         "They hold hardly anything that could tell a class.",
         _LOOK,
     ),
     Rule(
         "odd-aspect",
+        "of an odd shape",
         _aspect,
         math.log2(2.5),
         1,
-        "times from the usual aspect ratio",
+        "factor from the usual aspect ratio",
         "A model that squeezes all images to one shape distorts them.",
         "See whether they were cropped or rotated by mistake.",
         doublings=True,
     ),
     Rule(
         "odd-size",
+        "of an odd size",
         _size,
         math.log2(4),
         1,
-        "times from the usual size of a side",
+        "factor from the usual side",
         "Thumbnails among photos, or the reverse, look unlike the rest after resizing.",
         "Replace thumbnails by their originals, or see whether they belong to the data.",
         doublings=True,

@@ -7,6 +7,7 @@ from typing import Any
 
 from classic_cv.checks.answers import Measured
 from classic_cv.checks.finding import Finding, Severity
+from classic_cv.checks.wording import p_value
 from classic_cv.report import percent
 
 ALPHA = 0.05
@@ -64,7 +65,7 @@ def _no_better_than_dummy(
 ) -> Finding:
     p = (figures["permutation"] or {}).get("p")
     tells = p is not None and p < ALPHA
-    chance = "" if p is None else f"; against shuffled labels p = {p:.3f}"
+    chance = "" if p is None else f"; against shuffled labels {p_value(p)}"
     action = (
         "Look at balanced accuracy and at each class by itself, and get more test images before comparing models."
         if tells
@@ -94,7 +95,9 @@ def _no_better_than_properties(
         f"the classical model ({mine['name']}, {_score(mine)}) is not shown to be better than file properties alone, "
         f"size, bytes, brightness, mean color ({_score(properties)}), on {part.where}",
         "What the images show may not be what their labels are told by, and a deep model would find the same shortcut.",
-        "See which properties give the label away in the check shortcut, and make the classes alike in them.",
+        "See which properties give the label away in the check shortcut, and make the classes alike in them."
+        if own is not None
+        else "See which of these go with the target, and add images in which they do not.",
     )
 
 
@@ -146,6 +149,7 @@ def _unstable(spread: Mapping[str, Any]) -> list[Finding]:
     if p >= SPLIT_ALPHA:
         return []
     low, high = min(spread["splits"]), max(spread["splits"])
+    tell = "tell the mean and spread over several splits."
     return [
         _finding(
             "unstable-score",
@@ -153,9 +157,11 @@ def _unstable(spread: Mapping[str, Any]) -> list[Finding]:
             n,
             f"on {n} other splits of the same images the score is {100 * low:.1f} to {percent(high)}: it varies by "
             f"{100 * deviation:.1f} points from split to split, where {spread['tested']:,} independent test images "
-            f"explain {100 * expected:.1f} (p = {p:.1g})",
+            f"explain {100 * expected:.1f} ({p_value(p)})",
             "The interval of one split is too narrow: images come in groups, so that there are fewer independent ones.",
-            "Give the groups (a manifest's group column), and tell the mean and spread over several splits.",
+            f"Count groups, not images, and {tell}"
+            if spread["grouped"]
+            else f"Give the groups (a manifest's group column), and {tell}",
         )
     ]
 
@@ -182,7 +188,7 @@ def _unlike(spread: Mapping[str, Any]) -> list[Finding]:
             len(spread["splits"]),
             f"the test part is {harder} than random ones: {percent(spread['given'])} on it, "
             f"{percent(spread['mean'])} on average over {len(spread['splits'])} other splits with as many training "
-            f"images (p = {p:.1g})",
+            f"images ({p_value(p)})",
             "A test part unlike the rest measures something else than how well the training images are learned.",
             "If it is meant to, tell both figures; if not, look at the checks drift and leakage, or split anew.",
         )

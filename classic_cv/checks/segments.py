@@ -166,7 +166,9 @@ def segment_findings(
         mistakes = np.flatnonzero(one.members & (labels != y) & ~seen)
         seen[mistakes] = True
         for k in mistakes[np.argsort(-sure[mistakes], kind="stable")].tolist():
-            note = f"{one.name}: labelled {class_names[y[k]]}, predicted {class_names[labels[k]]}"
+            # The label names a class already.
+            where = "" if one.name.startswith("class ") else f"{one.name}: "
+            note = f"{where}labelled {class_names[y[k]]}, predicted {class_names[labels[k]]}"
             items.append(Item((int(indices[k]),), one.gap, note))
     told = "; ".join(_told(one) for one in segments[:TOLD])
     more = f"; and {len(segments) - TOLD} more" if len(segments) > TOLD else ""
@@ -176,7 +178,7 @@ def segment_findings(
             "weak-segments",
             "info",
             len(segments),
-            f"Where {who} is weaker than on the rest: {told}{more}.",
+            f"{who} is weaker than elsewhere on {told}{more}.",
             "One accuracy for all images hides where a model fails.",
             "Look at these mistakes, collect more images of this kind, and tell their accuracy beside that of all.",
             tuple(items),
@@ -194,7 +196,7 @@ def _not_told(reason: str) -> Checked:
 def _told(segment: Segment) -> str:
     gap = f"{100 * segment.gap:.1f} points less than others"
     kind = "" if segment.name.startswith("class ") else " of the same classes"
-    return f"{segment.name} ({percent(segment.accuracy)} of {segment.n:,} images, {gap}{kind})"
+    return f"{segment.name} ({percent(segment.accuracy)} of {segment.n:,} images right, {gap}{kind})"
 
 
 def _matters(correct: NDArray[np.bool_], members: NDArray[np.bool_], gap: float) -> bool:

@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from classic_cv.checks.evidence import FULL, Evidence, most_common
-from classic_cv.checks.finding import Finding, Item, Severity
-from classic_cv.checks.predictive import Separation, separations
-from classic_cv.checks.sources import Source
+from classic_cv.checks.class_groups import Grouping
+from classic_cv.checks.evidence import FULL, Evidence
+from classic_cv.checks.finding import Finding, Item
+from classic_cv.checks.frame_findings import border_findings
+from classic_cv.checks.predictive import Part, Separation
+from classic_cv.checks.shortcut_wording import (
+    ALPHA,
+    PERFECT,
+    SCORING,
+    SCORING_PART,
+    WHY,
+    examples,
+    examples_of,
+    severity,
+    share_of,
+    some_of,
+    told,
+)
+from classic_cv.checks.source_findings import source_findings
+from classic_cv.checks.wording import property_title
 from classic_cv.report import percent
 from classic_cv.stats import accuracy_interval, paired_difference
-from classic_cv.task import listed
 
 WRITTEN = (
     "longer_side",
@@ -31,58 +47,43 @@ WRITTEN = (
 )
 """Properties of how an image was stored, not of what it shows: whatever tells a class by them is a shortcut."""
 
-ALPHA = 0.01
-"""Of all properties and classes together (Holm): chance raises an alarm in one of a hundred data sets at most."""
-
 NEAR_PERFECT = 0.9
 """Area under the ROC curve of a stored property from which a class is said to be given away: classes of photos that
 differ in how they were framed had at most 0.77, a class that was stored in another way had 0.998 or more."""
-
-PERFECT = 0.98
-"""The same of what pixels show: classes that really look different reach 0.97 by sharpness or brightness alone."""
 
 CONSTANT = 0.05
 """Spread of a property within a class over that among other images below which it is the same throughout the class, as
 nothing is that an image shows: grayed and framed classes had 0.02 or less, clean ones 0.15 or more."""
 
-SAME_BORDER = 0.15
-"""The same for the colors along the border: drawn frames had 0.03 or less, clean sets 0.28 or more."""
-
 FRAMED = ("border_contrast", "border_deviation", "blockiness")
 """Properties that a frame changes: a finding of the frame says it all."""
-
-TELLING_SOURCE = 0.95
-"""Area under the ROC curve from which a source is said to give a class away."""
-
-SHARED = 0.1
-"""Share of the images in folders of several classes from which folders are places or sessions, not kinds of a class."""
-
-HALF = 0.5
-"""Share of the classes from which a shortcut makes the score as a whole worthless: an error."""
-
-EXAMPLES = 6
-"""Images of each class that are shown."""
-
-MOST_CLASSES = 20
-"""Classes of which images are shown."""
-
-_SCORING = "AUC of its class"
-_WHY = "A model can learn this in place of what images show: it scores well here and fails on images from elsewhere."
 
 
 def shortcut_findings(evidence: Evidence) -> list[Finding]:
     """Findings of kinds ``property``, ``border``, ``color``, ``properties`` and ``source``."""
-    border = _framed(evidence)
-    framed = {one.code for one in border}
+    border, framed = border_findings(evidence)
     given_away = [
         one
         for one in evidence.properties
         if _is_shortcut(one, evidence) and not (one.code in framed and one.name in FRAMED)
     ]
+    known = framed | {one.code for one in given_away}
+    groups = _groups(
+        [
+            one
+            for one in evidence.groupings
+            if not known.issuperset(one.codes) and not (framed and one.name in FRAMED)
+        ],
+        evidence,
+    )
+    # Where classes were treated in groups, what tells one within its group is a remainder of that.
+    parts = [] if groups else [one for one in evidence.parts if one.code not in known]
     return [
         *_properties(given_away, evidence),
-        *([_border(border, evidence)] if border else []),
-        *_sources(evidence),
+        *groups,
+        *_parts(parts, evidence),
+        *border,
+        *source_findings(evidence),
         *_as_good(evidence),
     ]
 
@@ -92,8 +93,19 @@ def _is_shortcut(one: Separation, evidence: Evidence) -> bool:
         return False
     if one.name in WRITTEN:
         return one.auc >= NEAR_PERFECT
-    inside, outside = evidence.divided(one)
-    return one.auc >= PERFECT and float(inside.std()) <= CONSTANT * float(outside.std())
+    return one.auc >= PERFECT and _constant(one.name, evidence.codes == one.code, evidence)
+
+
+def _constant(name: str, inside: NDArray[np.bool_], evidence: Evidence) -> bool:
+    """Whether a property is the same in all of these images, as compared with the others."""
+    these, others = evidence.divided(name, inside)
+    return float(these.std()) <= CONSTANT * float(others.std())
+
+
+def _mostly_constant(one: Part, evidence: Evidence) -> bool:
+    """The same of the middle half of the values: among images that are told are some that only happened to be."""
+    these, others = (np.quantile(values, (0.25, 0.75)) for values in evidence.divided(one.name, one.members))
+    return float(np.ptp(these)) <= CONSTANT * float(np.ptp(others))
 
 
 def _properties(given_away: Sequence[Separation], evidence: Evidence) -> Iterable[Finding]:
@@ -107,7 +119,10 @@ def _properties(given_away: Sequence[Separation], evidence: Evidence) -> Iterabl
     for code, found in by_class.items():
         by_property.setdefault(found[0].name, []).append(code)
     for name, codes in by_property.items():
-        others = sorted({spoken(one.name) for code in codes for one in by_class[code][1:]} - {spoken(name)})
+        others = sorted(
+            {property_title(one.name) for code in codes for one in by_class[code][1:]}
+            - {property_title(name)}
+        )
         yield _property([by_class[code][0] for code in codes], others, evidence)
 
 
@@ -118,116 +133,100 @@ def _rank(name: str) -> int:
 
 
 def _property(found: Sequence[Separation], others: Sequence[str], evidence: Evidence) -> Finding:
-    name = spoken(found[0].name)
+    name = property_title(found[0].name)
     first = found[0]
     low, high = first.ci95
-    typical, elsewhere = evidence.typical(first)
+    named = told([one.code for one in found], evidence)
+    typical, elsewhere = evidence.typical(first.name, evidence.codes == first.code)
     also = f"; so do {', '.join(others)}" if others else ""
     message = (
-        f"{_told(found, evidence)} by {name} alone: AUC {first.auc:.3f} (95 % interval {low:.3f} to {high:.3f}), "
+        f"{named} by {name} alone: AUC {first.auc:.3f} (95 % interval {low:.3f} to {high:.3f}), "
         f"{name} {typical} in {evidence.class_name(first.code)}, {elsewhere} elsewhere{also}."
     )
     return Finding(
         "shortcut",
         f"property-{name.replace(' ', '-')}",
-        _severity(len(found), evidence),
+        severity(len(found), evidence),
         len(found),
         message,
-        _WHY,
-        f"Store and treat the images of all classes alike ({name}) from their originals, or collect them in one way.",
-        _examples(found, evidence),
-        _SCORING,
+        WHY,
+        _action(name),
+        examples([(one.code, one.auc) for one in found], evidence),
+        SCORING,
     )
 
 
-def spoken(name: str) -> str:
-    """A property as it is told: ``log_bytes_per_pixel`` as ``bytes per pixel``."""
-    words = name.removeprefix("log_").replace("_", " ")
-    return words.replace("jpeg", "JPEG").replace("pixel quality", "JPEG quality seen in the pixels")
+def _action(name: str) -> str:
+    return f"Store and treat the images of all classes alike ({name}) from their originals, or collect them in one way."
 
 
-def _told(found: Sequence[Separation], evidence: Evidence) -> str:
-    names = [evidence.class_name(one.code) for one in found]
-    if len(names) == 1:
-        return f"Class {names[0]} can be told from the others"
-    return f"{len(names)} of {len(evidence.classes)} classes ({listed(names)}) can be told from the others"
+def _groups(found: Sequence[Grouping], evidence: Evidence) -> list[Finding]:
+    """Of each group of classes the property that tells it best; what else tells it is named with it."""
+    by_codes: dict[tuple[int, ...], list[Grouping]] = {}
+    for one in sorted(found, key=lambda one: (-round(one.auc, 2), _rank(one.name))):
+        if _tells_group(one, evidence):
+            by_codes.setdefault(one.codes, []).append(one)
+    return [_group(ones, evidence) for ones in by_codes.values()]
 
 
-def _severity(n: int, evidence: Evidence) -> Severity:
-    return "error" if n >= HALF * len(evidence.classes) else "warning"
+def _tells_group(one: Grouping, evidence: Evidence) -> bool:
+    if one.p >= ALPHA or one.auc < PERFECT:
+        return False
+    inside = np.isin(evidence.codes, one.codes)
+    return one.name in WRITTEN or any(_constant(one.name, group, evidence) for group in (inside, ~inside))
 
 
-def _examples(found: Sequence[Separation], evidence: Evidence) -> tuple[Item, ...]:
-    """Some images of each class."""
-    return tuple(
-        Item((int(index),), one.auc, f"class {evidence.class_name(one.code)}")
-        for one in found[:MOST_CLASSES]
-        for index in evidence.indices[evidence.codes == one.code][:EXAMPLES]
-    )
-
-
-def _framed(evidence: Evidence) -> list[Separation]:
-    """Classes that the border gives away, and whose borders are all alike."""
-    if "border" not in evidence.models:
-        return []
-    told = separations(["border"], [evidence.models["border"]], evidence.codes)
-    return [
-        one
-        for one in told
-        if one.auc >= PERFECT and one.p < ALPHA and evidence.border_spread(one.code) <= SAME_BORDER
-    ]
-
-
-def _border(found: Sequence[Separation], evidence: Evidence) -> Finding:
-    low, high = found[0].ci95
-    spread = percent(evidence.border_spread(found[0].code))
+def _group(found: Sequence[Grouping], evidence: Evidence) -> Finding:
+    first, (low, high) = found[0], found[0].ci95
+    name = property_title(first.name)
+    typical, elsewhere = evidence.typical(first.name, np.isin(evidence.codes, first.codes))
+    also = f"; so do {', '.join(property_title(one.name) for one in found[1:])}" if len(found) > 1 else ""
     return Finding(
         "shortcut",
-        "border",
-        _severity(len(found), evidence),
-        len(found),
-        f"{_told(found, evidence)} by the outermost pixels alone: AUC {found[0].auc:.3f} (95 % interval {low:.3f} to "
-        f"{high:.3f}); its borders are nearly all the same, with {spread} of the spread among other images: a frame.",
-        _WHY,
-        "Cut the border off all images, of every class by as much.",
-        _examples(found, evidence),
-        _SCORING,
+        f"property-{name.replace(' ', '-')}",
+        severity(len(first.codes), evidence),
+        len(first.codes),
+        f"{told(first.codes, evidence)} by {name} alone: AUC {first.auc:.3f} (95 % interval {low:.3f} to {high:.3f}), "
+        f"{name} {typical} in these classes, {elsewhere} in all others{also}.",
+        WHY,
+        _action(name),
+        examples([(code, first.auc) for code in first.codes], evidence),
+        SCORING,
     )
 
 
-def _sources(evidence: Evidence) -> Iterable[Finding]:
-    found = {source.name: (source, _telling(source)) for source in evidence.sources}
-    if found.get("day", (None, []))[1]:
-        # A day lies in a month: that tells nothing more.
-        found.pop("month", None)
-    return [_source(source, telling, evidence) for source, telling in found.values() if telling]
+def _parts(found: Sequence[Part], evidence: Evidence) -> list[Finding]:
+    """Of each class the property that tells most of its images."""
+
+    def worth(one: Part) -> tuple[float, int]:
+        return -round(share_of(one.members, one.code, evidence), 1), _rank(one.name)
+
+    best: dict[int, Part] = {}
+    for one in sorted(found, key=worth):
+        if one.p < ALPHA and (one.name in WRITTEN or _mostly_constant(one, evidence)):
+            best.setdefault(one.code, one)
+    return [_part(one, evidence) for one in best.values()]
 
 
-def _telling(source: Source) -> list[Separation]:
-    if source.name == "folder" and source.shared < SHARED:
-        return []
-    return [one for one in source.separations if one.auc >= TELLING_SOURCE and one.p < ALPHA]
-
-
-def _source(source: Source, found: Sequence[Separation], evidence: Evidence) -> Finding:
-    """A source that tells classes; the data's own groups stay together in a split, so they cost no honesty."""
-    first = found[0]
-    values = source.values[evidence.codes == first.code]
-    usual = most_common(values)
-    share = percent(float((values == usual).mean()))
-    low, high = first.ci95
+def _part(one: Part, evidence: Evidence) -> Finding:
+    name, others = property_title(one.name), evidence.codes != one.code
+    typical, elsewhere = evidence.typical(one.name, one.members)
     return Finding(
         "shortcut",
-        f"source-{source.name}",
-        "info" if source.name == "group" else "warning",
-        len(found),
-        f"{_told(found, evidence)} by the {source.name} alone: AUC {first.auc:.3f} (95 % interval {low:.3f} to "
-        f"{high:.3f}); {share} of {evidence.class_name(first.code)} have the {source.name} {usual!r}.",
-        "What images of one source have in common, such as light and background, is then told as if it were the class.",
-        f"Collect every class from several sources, and keep a {source.name} on one side of the split.",
-        _examples(found, evidence),
-        _SCORING,
+        f"property-{name.replace(' ', '-')}",
+        "warning",
+        1,
+        f"{some_of(one.members, one.code, evidence)} can be told by {name} alone, {typical} in them and {elsewhere} "
+        f"elsewhere; {percent(float(one.members[others].mean()))} of the images of other classes are like them.",
+        WHY,
+        _action(name),
+        _items(one, evidence),
+        SCORING_PART,
     )
+
+
+def _items(one: Part, evidence: Evidence) -> tuple[Item, ...]:
+    return examples_of(one.code, share_of(one.members, one.code, evidence), one.members, evidence)
 
 
 def _as_good(evidence: Evidence) -> Iterable[Finding]:
@@ -248,15 +247,16 @@ def _one_as_good(
     part: str, accuracy: float, interval: tuple[float, float], difference: float, evidence: Evidence
 ) -> Finding:
     low, high = interval
-    what = "file and image properties" if part == "properties" else f"{part} alone"
+    ahead = f"ahead by no more than {100 * difference:.1f} points" if difference > 0 else "not ahead"
+    what = "File and image properties tell" if part == "properties" else f"The {part} alone tells"
     return Finding(
         "shortcut",
         f"{part}-as-good",
         "info",
         len(evidence.codes),
-        f"{what.capitalize()} tell the class of {percent(accuracy)} (95 % interval {100 * low:.1f} to {percent(high)}, "
-        f"n = {len(evidence.codes):,}) of the training images; the full model is ahead by no more than "
-        f"{100 * difference:.1f} points, which may be chance.",
+        f"{what} the class of {percent(accuracy)} (95 % interval {100 * low:.1f} to {percent(high)}, "
+        f"n = {len(evidence.codes):,}) of the training images; the full model is {ahead}"
+        f"{', which may be chance' * (difference > 0)}.",
         "Either the classes really differ in that, or they were collected differently and the score means little.",
         "Look at the strongest properties in the report and judge whether they would hold on images from elsewhere.",
     )

@@ -17,6 +17,9 @@ N_SPLITS = 5
 N_TREES = 60
 """More of them change the accuracy by less than its interval."""
 
+FEW_TREES, MANY_CLASSES = 20, 100
+"""Trees from so many classes on: each node then weighs hundreds of shares, and seconds become half a minute."""
+
 TREES_AT_ONCE = 10
 """Trees hold a share of each class in each node: of 300 classes and 10,000 images, ten trees take about 200 MB."""
 
@@ -108,11 +111,12 @@ def _hold_out(
     """Fill the held-out rows' probabilities, by trees fitted on all other rows."""
     from sklearn.ensemble import ExtraTreesClassifier
 
-    for seed in rng.integers(2**31, size=N_TREES // TREES_AT_ONCE).tolist():
+    n_trees = N_TREES if probabilities.shape[1] < MANY_CLASSES else min(N_TREES, FEW_TREES)
+    for seed in rng.integers(2**31, size=n_trees // TREES_AT_ONCE).tolist():
         trees = ExtraTreesClassifier(TREES_AT_ONCE, min_samples_leaf=MIN_LEAF, random_state=seed, n_jobs=jobs)
         # scikit-learn's threads reset the filters of warnings, each in its own time, and leave them empty now and then.
         with warnings.catch_warnings():
             trees.fit(X[~held_out], codes[~held_out])
         with warnings.catch_warnings():
-            part = trees.predict_proba(X[held_out]) * (TREES_AT_ONCE / N_TREES)
+            part = trees.predict_proba(X[held_out]) * (TREES_AT_ONCE / n_trees)
         probabilities[np.ix_(held_out, trees.classes_)] += part.astype(np.float32)

@@ -36,7 +36,8 @@ def spread_over_splits(subject: Subject, reference: Reference) -> dict[str, Any]
         ``splits``, the score of each as ``score_of`` gives it, their ``mean`` and ``deviation``; ``expected``, the
         standard deviation that as many test images explain; ``given``, the score on the given test part, and
         ``given_images``, how many it has (both None without one, or where it leaves far fewer training images); the
-        numbers of images ``fitted`` and ``tested``. None where nothing can be held out.
+        numbers of images ``fitted`` and ``tested``; ``grouped``, whether the data name groups, which splits respect.
+        None where nothing can be held out.
     """
     pool = _pool(subject, reference)
     codes = subject.y(pool) if subject.is_classification else np.zeros(len(pool), np.int64)
@@ -58,6 +59,7 @@ def spread_over_splits(subject: Subject, reference: Reference) -> dict[str, Any]
         **_given(subject, reference, sizes[0]),
         "fitted": sizes[0],
         "tested": sizes[1],
+        "grouped": subject.dataset.groups is not None,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from classic_cv.checks.finding import Checked, Finding, Item, Severity
 from classic_cv.checks.subject import Subject
+from classic_cv.checks.wording import small_share
 from classic_cv.dataset import Problem
 from classic_cv.fitting import MAX_BAD
 
@@ -52,7 +53,7 @@ def _finding(subject: Subject, reasons: Mapping[str, str], total: int) -> Findin
         "unreadable",
         severity,
         len(reasons),
-        f"{len(reasons):,} of {total:,} files ({100 * share:.1f} %) cannot be used: {shown}{more}.",
+        f"{len(reasons):,} of {total:,} files ({small_share(share)}) cannot be used: {shown}{more}.",
         "They are missing from training and from every score, and perhaps from some classes more than from others.",
         "Restore them from their source, or remove them; --write-manifest leaves them out.",
         tuple(Item((positions[name],), 1.0, reason) for name, reason in reasons.items() if name in positions),

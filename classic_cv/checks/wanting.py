@@ -57,6 +57,13 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def _of(some: Sequence[str], counts: Counts) -> str:
+    """``2 of 17 classes have``."""
+    if len(counts) == 1:
+        return "The only class has"
+    return f"{len(some):,} of {len(counts):,} classes {'has' if len(some) == 1 else 'have'}"
+
+
 def _without_test(subject: Subject) -> Iterator[Finding]:
     if not len(subject.test):
         yield _inventory(
@@ -76,7 +83,7 @@ def _single(counts: Counts) -> Iterator[Finding]:
             "one-class",
             "error",
             1,
-            f"All readable images belong to one class, {_named(there)}.",
+            f"All readable images belong to one class: {_named(there)}.",
             "With one class there is nothing to tell apart.",
             "Give the folder above, if the class folders are inside it, or add images of other classes.",
         )
@@ -93,7 +100,7 @@ def _few(counts: Counts) -> Iterator[Finding]:
             "few-images",
             "warning",
             len(few),
-            f"{len(few):,} of {len(counts):,} classes have fewer than {FEW_IMAGES} training images: {shown}.",
+            f"{_of(few, counts)} fewer than {FEW_IMAGES} training images: {shown}.",
             "So few examples hardly show how the class varies.",
             "Collect more images of them, or merge them with others.",
         )
@@ -107,7 +114,7 @@ def _few(counts: Counts) -> Iterator[Finding]:
             "few-test-images",
             "info",
             len(barely),
-            f"{len(barely):,} of {len(counts):,} classes have fewer than {FEW_TESTED} test images: {shown}.",
+            f"{_of(barely, counts)} fewer than {FEW_TESTED} test images: {shown}.",
             "The accuracy of such a class is uncertain by more than 25 points either way.",
             "Judge the classes together, or add test images.",
         )

@@ -31,6 +31,7 @@ from classic_cv.checks.shortcuts import check_shortcuts
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.typical import contact_sheets
 from classic_cv.dataset import Dataset
+from classic_cv.dataset._sources import printable
 from classic_cv.errors import ArtifactError, ClassicCVError, ParameterError
 from classic_cv.extraction import Progress
 from classic_cv.fitting import Job, versions
@@ -183,7 +184,7 @@ def check_outputs(read: Sequence[Path], written: Sequence[Path]) -> None:
         check_writable(path)
         if any(path.exists() and other.exists() and path.samefile(other) for other in read):
             raise ArtifactError(f"{path}: is read here and would be overwritten; give another name")
-        if sum(path.absolute() == other.absolute() for other in written) > 1:
+        if sum(path.resolve() == other.resolve() for other in written) > 1:
             raise ArtifactError(f"{path}: is to be written twice; give each its own name")
 
 
@@ -215,8 +216,9 @@ class _Run:
         start = time.perf_counter()
         try:
             found = check(self.subject)
-        except (ClassicCVError, ValueError, ArithmeticError, MemoryError) as error:
-            found = Checked(left_out={name: f"it failed on these data: {error}" for name in names})
+        except Exception as error:  # of OpenCV, say: what the others took minutes to find is not to be lost
+            reason = str(error) if isinstance(error, ClassicCVError) else f"{type(error).__name__}: {error}"
+            found = Checked(left_out={name: f"it failed on these data: {reason}" for name in names})
         self.checked.add(found)
         self.made += names
         told, took = " and ".join(names), time.perf_counter() - start
@@ -261,8 +263,8 @@ def _state(name: str, findings: Sequence[Finding], checked: Checked) -> str:
 def _data(subject: Subject) -> dict[str, Any]:
     dataset, split = subject.dataset, subject.job.split
     return {
-        "path": str(dataset.path),
-        "name": dataset.name,
+        "path": printable(str(dataset.path)),
+        "name": printable(dataset.name),
         "layout": dataset.layout,
         "task": subject.job.task.kind,
         "classes": len(subject.class_names),

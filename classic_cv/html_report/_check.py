@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from classic_cv.checks.finding import CHECKS, SEVERITIES, Finding
-from classic_cv.checks.text import sentence, verdict_text
+from classic_cv.checks.text import news, sentence, verdict_text
 from classic_cv.html_report import _check_confidence as confidence
 from classic_cv.html_report import _check_data as data
 from classic_cv.html_report import _check_inventory as inventory
 from classic_cv.html_report import _check_scores as scores
-from classic_cv.html_report._check_blocks import Block
+from classic_cv.html_report._check_blocks import Block, without_told
 from classic_cv.html_report._check_pictures import Album, Pictures, items, items_shown
 from classic_cv.html_report._format import ci, ci_text, duration, is_number, share
 from classic_cv.html_report._parts import Record, render, text_of
@@ -69,7 +69,7 @@ def context(record: Record, findings: Sequence[Finding], album: Album) -> dict[s
     made = provenance(record)
     heads = {"verdict": "The verdict", **{one["id"]: one["title"] for one in sections}}
     heads |= {"sheets": "Contact sheets", "notes": "Notes on the data", "made": "How this was made"}
-    notes = list(record.get("notes") or [])
+    notes = [sentence(str(note)) for note in record.get("notes") or []]
     there = dict.fromkeys(heads, True) | {"sheets": bool(sheets), "notes": bool(notes), "made": bool(made)}
     return {
         "title": f"Check of {(record.get('data') or {}).get('name') or 'the data'}",
@@ -166,12 +166,22 @@ def shown_findings(findings: Sequence[Finding], album: Album) -> list[dict[str, 
             "kind": one.kind,
             "severity": one.severity,
             "mark": MARKS[one.severity],
-            "message": sentence(one.message),
+            # No line begins with a percent sign.
+            "message": sentence(one.message).replace(" %", "\N{NO-BREAK SPACE}%"),
             "why": sentence(one.why),
             "action": sentence(one.action),
             **items(one, most, album),
         }
         for number, (one, most) in enumerate(zip(findings, items_shown(findings), strict=True), start=1)
+    ]
+
+
+def _reasons(found: Sequence[Record]) -> list[dict[str, Any]]:
+    """Findings of a section with ``reasons``: why it matters and what to do, without what the one before says too."""
+    titles = {"why": "why it matters", "do": "what to do"}
+    return [
+        {**one, "reasons": [(titles[key], text) for key, text in news(one, before).items()]}
+        for before, one in zip([None, *found], found, strict=False)
     ]
 
 
@@ -181,7 +191,8 @@ def check_sections(record: Record, found: Sequence[Record]) -> list[dict[str, An
     sections = []
     for check, title in TITLES.items():
         blocks = DRAWN[check](figures.get(check) or {}) if check in DRAWN else []
-        its = [one for one in found if one["check"] == check]
+        its = _reasons([one for one in found if one["check"] == check])
+        blocks = without_told(blocks, {one["kind"] for one in its})
         if blocks and check in LISTED:
             its = [{**one, "cards": [], "rows": [], "more": 0} for one in its]
         if its or blocks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,10 +27,17 @@ class Heading:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A paragraph; a ``note`` explains and stands back, a ``lead`` is what a section comes to."""
+    """A paragraph; a ``note`` explains and stands back, a ``lead`` is what a section comes to.
+
+    Args:
+        text: what it says.
+        look: how it stands out.
+        unless: kinds of findings, of the same check, that say it too.
+    """
 
     text: str
     look: Literal["plain", "note", "lead"] = "plain"
+    unless: frozenset[str] = frozenset()
     block: Literal["sentence"] = "sentence"
 
 
@@ -76,6 +83,17 @@ class Pair:
 
 
 Block = Heading | Sentence | Table | Chart | Pair
+
+
+def without_told(blocks: Sequence[Block], kinds: Set[str]) -> list[Block]:
+    """The blocks without sentences that findings of these kinds say already."""
+    kept: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Pair):
+            kept.append(Pair(without_told(block.left, kinds), without_told(block.right, kinds)))
+        elif not (isinstance(block, Sentence) and block.unless & kinds):
+            kept.append(block)
+    return kept
 
 
 def table(
@@ -129,11 +147,6 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 def p_text(p: float) -> str:
     """A p-value in a table: ``0.012``, ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def p_words(p: float) -> str:
-    """A p-value in a sentence: ``p = 0.012``, ``p < 0.001``."""
-    return f"p {'' if p < 0.001 else '= '}{p_text(p)}"
 
 
 def reaching(record: Record, key: str, text: Format) -> str:

@@ -86,7 +86,7 @@ def _coverage(found: Record) -> list[Block]:
         at = Point(float(suggested["coverage"]), float(suggested["accuracy"]))
         option = f"--abstain {maybe(suggested.get('threshold'), fixed(2))}"
         text = f"With {option}, {share(at.x)} of the images get an answer, of which {share(at.y)} are right."
-        blocks.append(Sentence(text))
+        blocks.append(Sentence(text, unless=frozenset({"abstain", "abstain-falls-short"})))
     note = "Only the surest answers are given: the fewer, the more of them are right. The band is the 95 % interval."
     chart = Chart("accuracy against coverage", coverage_curve(curve, at), half=True)
     return [Heading("When not to answer"), chart, *blocks, Sentence(note, "note")]
@@ -108,8 +108,12 @@ def _novelty(found: Record) -> list[Block]:
         ("answered nevertheless", "number"),
     ]
     shown = table("How well foreign images are told from the data's own", columns, rows)
+    left_out = [
+        Sentence(f"{'' if name == 'all' else f'Without {name}: '}{reason}.", "note")
+        for name, reason in (found.get("novelty_left_out") or {}).items()
+    ]
     if not shown:
-        return []
+        return [Heading("Does it notice foreign images?"), *left_out] if left_out else []
     note = "How well images that are nothing of the kind are told from test images by their distance to the training "
     note += "images: 0.5 is guessing, 1 is always right."
-    return [Heading("Does it notice foreign images?"), Sentence(note, "note"), *shown]
+    return [Heading("Does it notice foreign images?"), Sentence(note, "note"), *shown, *left_out]

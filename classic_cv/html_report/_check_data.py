@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from classic_cv.checks.wording import p_value, property_amount, property_title, small_share
 from classic_cv.html_report._check_blocks import (
     Block,
     Cell,
@@ -14,13 +15,12 @@ from classic_cv.html_report._check_blocks import (
     interval_cells,
     listed,
     p_text,
-    p_words,
     reaching,
     short,
     table,
     whole,
 )
-from classic_cv.html_report._format import fixed, is_number, maybe, share
+from classic_cv.html_report._format import fixed, is_number, maybe, points, share
 from classic_cv.html_report._parts import Record, bar
 
 MOST_ROWS = 15
@@ -31,8 +31,8 @@ MOST_ROWS = 15
 
 
 def duplicates(found: Record) -> list[Block]:
-    """Pairs of copies by kind and parts, and how many copies of its own images the search finds."""
-    return [*_pairs(found.get("pairs") or {}), *_recall(found.get("calibration") or {})]
+    """Pairs of copies within a part by kind, and how many copies of its own images the search finds."""
+    return [*_pairs(found.get("pairs") or {}, across=False), *_recall(found.get("calibration") or {})]
 
 
 def _recall(found: Record) -> list[Block]:
@@ -45,13 +45,39 @@ def _recall(found: Record) -> list[Block]:
         return []
     made = whole(found["made"]) if is_number(found.get("made")) else "some"
     note = f"Copies were made of {made} of the images, to see how many of them the search would find on these data."
-    return [Heading("What would be found"), Sentence(note, "note"), *shown]
+    return [Heading("What would be found"), Sentence(f"{note}{_false_alarms(found)}", "note"), *shown]
+
+
+def _false_alarms(found: Record) -> str:
+    """How the limits were set, for those who wonder about look-alikes."""
+    if not is_number(found.get("expected_false_alarms")):
+        return ""
+    told = " Limits were set on these data, so that of all images look-alikes are expected to make "
+    told += f"{short(found['expected_false_alarms'])} pass for copies"
+    if is_number(found.get("descriptor_limit")):
+        told += f": the details of a copy have to agree to {found['descriptor_limit']:.2f} of 1"
+        if is_number(found.get("look_alikes")):
+            told += f", those of look-alikes agree to {found['look_alikes']:.2f}"
+    return f"{told}."
 
 
 def leakage(found: Record) -> list[Block]:
     """Accuracy with and without the leaked test images, and the pairs of copies by kind and parts."""
     title = "What the leaked images do to the score of the classical model"
-    return [*leaked_accuracy(found.get("accuracy") or {}, title), *_pairs(found.get("pairs") or {})]
+    accuracy = found.get("accuracy") or {}
+    return [
+        *leaked_accuracy(accuracy, title),
+        *_leaked_difference(accuracy.get("difference") or {}),
+        *_pairs(found.get("pairs") or {}, across=True),
+    ]
+
+
+def _leaked_difference(found: Record) -> list[Block]:
+    """What the leaked images add to the accuracy."""
+    if not is_number(found.get("value")):
+        return []
+    reach = reaching(found, "ci95", points)
+    return [Sentence(f"The leaked images change the accuracy by {points(found['value'])}{reach}.")]
 
 
 LEAKED = {
@@ -78,12 +104,14 @@ def leaked_accuracy(found: Record, title: str) -> list[Block]:
 SCORE: tuple[Any, ...] = (("accuracy", "number"), ("95 % interval", "interval"), ("", "bar"))
 
 
-def _pairs(found: Mapping[str, Mapping[str, int]]) -> list[Block]:
-    parts = list(dict.fromkeys(part for entry in found.values() for part in entry))
+def _pairs(found: Mapping[str, Mapping[str, int]], *, across: bool) -> list[Block]:
+    """Pairs of copies in two parts, or in one."""
+    named = dict.fromkeys(part for entry in found.values() for part in entry)
+    parts = [part for part in named if (" and " in part) == across]
     rows: list[list[Cell]] = [
         [kind, *(whole(entry.get(part, 0)) for part in parts)]
         for kind, entry in found.items()
-        if any(entry.values())
+        if any(entry.get(part) for part in parts)
     ]
     shown = table("Pairs of copies", [("kind", "name"), *((part, "number") for part in parts)], rows)
     return [Heading("Pairs of copies by part"), *shown] if shown else []
@@ -99,7 +127,8 @@ def labels(found: Record) -> list[Block]:
     if is_number(expected.get("n")):
         n = f" of {found['n']:,}" if is_number(found.get("n")) else ""
         interval = reaching(expected, "ci95", whole)
-        blocks.append(Sentence(f"About {expected['n']:,.0f}{n} labels are expected to be wrong{interval}."))
+        told = f"About {expected['n']:,.0f}{n} labels are expected to be wrong{interval}."
+        blocks.append(Sentence(told, unless=frozenset({"label-errors"})))
     by_class = found.get("by_class") or {}
     ranked = sorted(by_class.items(), key=lambda entry: -(entry[1].get("errors") or 0))
     rows: list[list[Cell]] = [
@@ -122,7 +151,7 @@ def drift(found: Record) -> list[Block]:
     if is_number(auc.get("value")):
         text = f"A classifier that has to tell training from test images reaches an AUC of {auc['value']:.3f}"
         text += f"{reaching(auc, 'ci95', fixed(3))}; 0.5 is guessing, 1 is always right."
-        blocks.append(Sentence(text))
+        blocks.append(Sentence(text, unless=frozenset({"parts-differ"})))
     return [*blocks, *_label_shift(found), *_drift_table(found.get("properties") or [])]
 
 
@@ -130,25 +159,31 @@ def _label_shift(found: Record) -> list[Block]:
     blocks: list[Block] = []
     shift = found.get("label_shift") or {}
     if is_number(shift.get("total_variation")):
-        p = f" ({p_words(shift['p'])})" if is_number(shift.get("p")) else ""
-        blocks.append(
-            Sentence(
-                f"The shares of the classes differ by {share(shift['total_variation'])} in total variation{p}."
-            )
-        )
+        told = f"The shares of the classes differ by {small_share(shift['total_variation'])} of the images in all"
+        blocks.append(Sentence(f"{told}{_shift_by_chance(shift)}.", unless=frozenset({"label-shift"})))
+    if is_number(shift.get("ks")):
+        told = f"The cumulative shares of the targets differ by up to {share(shift['ks'])}"
+        blocks.append(Sentence(f"{told}{_shift_by_chance(shift)}.", unless=frozenset({"target-shift"})))
     for key, text in (("missing", "Not in the test part"), ("new", "In the test part only")):
         if found.get(key):
             blocks.append(Sentence(f"{text}: {listed(found[key])}."))
     return blocks
 
 
+def _shift_by_chance(shift: Record) -> str:
+    """`` (chance alone gives 2.0 %, p = 0.4)``, of what is known."""
+    chance = shift.get("by_chance")
+    told = [f"chance alone gives {share(chance)}"] if is_number(chance) else []
+    told += [p_value(shift["p"])] if is_number(shift.get("p")) else []
+    return f" ({', '.join(told)})" if told else ""
+
+
 def _drift_table(found: Sequence[Record]) -> list[Block]:
     ranked = sorted(found, key=lambda entry: -(entry.get("ks") or 0))
     rows: list[list[Cell]] = [
         [
-            str(entry["name"]),
-            maybe(entry.get("train"), short),
-            maybe(entry.get("test"), short),
+            property_title(str(entry["name"])),
+            *(_amount(str(entry["name"]), entry.get(part)) for part in ("train", "test")),
             maybe(entry.get("ks"), fixed(3)),
             maybe(entry.get("p"), p_text),
         ]
@@ -165,7 +200,21 @@ def _drift_table(found: Sequence[Record]) -> list[Block]:
     return [Heading("Properties of the images, those that differ most first"), *shown] if shown else []
 
 
+def _amount(name: str, value: Any) -> str:
+    return maybe(value, lambda number: property_amount(name, number))
+
+
 # --- shortcuts ----------------------------------------------------------------------------------------------
+
+
+FROM = {
+    "dummy": "nothing: the most frequent class",
+    "properties": "properties of file and image",
+    "color": "color alone",
+    "border": "border alone",
+    "full model": "the whole image",
+}
+"""What each model of the check looks at."""
 
 
 def shortcut(found: Record) -> list[Block]:
@@ -175,8 +224,9 @@ def shortcut(found: Record) -> list[Block]:
         value, interval = interval_cells(entry, "accuracy", "ci95")
         whisker = bar_cell(entry, "accuracy", "ci95")
         balanced = maybe(entry.get("balanced_accuracy"), share)
-        rows.append([str(entry["name"]), value, interval, whisker, balanced, whole(entry.get("columns"))])
-    columns: list[Any] = [("from", "name"), *SCORE, ("balanced", "number"), ("columns", "number")]
+        name = str(entry["name"])
+        rows.append([FROM.get(name, name), value, interval, whisker, balanced, whole(entry.get("columns"))])
+    columns: list[Any] = [("from", "name"), *SCORE, ("balanced", "number"), ("numbers used", "number")]
     shown = table("Accuracy from what should not matter", columns, rows)
     head: list[Block] = [Heading("What the class can be told from"), *shown] if shown else []
     return [*head, *_predictive(found.get("properties") or []), *_sources(found.get("sources") or [])]
@@ -188,7 +238,9 @@ def _predictive(found: Sequence[Record]) -> list[Block]:
         value, interval = interval_cells(entry, "auc", "ci95", fixed(3))
         # From guessing to perfect.
         whisker = bar_cell(entry, "auc", "ci95", 0.5)
-        rows.append([str(entry["property"]), str(entry.get("class") or ""), value, interval, whisker])
+        rows.append(
+            [property_title(str(entry["property"])), str(entry.get("class") or ""), value, interval, whisker]
+        )
     columns: list[Any] = [
         ("property", "name"),
         ("class", "text"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from classic_cv.checks.wording import small_share
 from classic_cv.html_report._check_blocks import Block, Cell, Chart, Heading, Sentence, short, table, whole
 from classic_cv.html_report._format import fixed, is_number, maybe, share
 from classic_cv.html_report._page import balance
@@ -20,6 +21,28 @@ LEAST_IMBALANCE = 1.005
 """The imbalance above which it is worth a figure: below it the classes are as good as equal."""
 
 KINDS = {"formats": "format", "modes": "color mode", "orientations": "orientation", "cameras": "camera"}
+
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "modes": {"1": "black and white", "L": "gray (L)", "LA": "gray with alpha (LA)", "P": "palette (P)"},
+    "orientations": {
+        "0": "not said",
+        "1": "upright",
+        "2": "mirrored",
+        "3": "turned by half",
+        "4": "upside down, mirrored",
+        "5": "turned left, mirrored",
+        "6": "turned left",
+        "7": "turned right, mirrored",
+        "8": "turned right",
+    },
+}
+"""What codes of files stand for; orientations are those of EXIF, as the pixels are stored."""
+
+UNITS = {
+    "blank": "spread of brightness (standard deviation, 0 to 1)",
+    "gray-among-color": "share of gray images, above which they are no exceptions",
+}
+"""What those kinds of bad images are measured by that do not say it."""
 
 SIZES = {
     "width": "width, px",
@@ -106,12 +129,21 @@ def _kinds(found: Record) -> list[Block]:
         # Cameras are known of some images only.
         n_images = found["images"] if is_number(found.get("images")) else sum(counts.values())
         ranked = sorted(counts.items(), key=lambda entry: -entry[1])
+        if key == "orientations" and set(counts) <= {"0", "1"}:
+            # All as they were stored.
+            continue
         for value, n in ranked[:MOST_VALUES]:
-            rows.append([label, str(value) or "unknown", whole(n), share(n / max(n_images, 1))])
+            told = VALUES.get(key, {}).get(str(value), str(value))
+            rows.append([label, told or "unknown", whole(n), small_share(n / max(n_images, 1))])
         if len(ranked) > MOST_VALUES:
             rest = sum(n for _, n in ranked[MOST_VALUES:])
             rows.append(
-                [label, f"{len(ranked) - MOST_VALUES} others", whole(rest), share(rest / max(n_images, 1))]
+                [
+                    label,
+                    f"{len(ranked) - MOST_VALUES} others",
+                    whole(rest),
+                    small_share(rest / max(n_images, 1)),
+                ]
             )
     columns: list[Any] = [("", "name"), ("value", "text"), ("images", "number"), ("share", "number")]
     shown = table("Kinds of files", columns, rows)
@@ -143,7 +175,7 @@ def quality(found: Record) -> list[Block]:
     rows: list[list[Cell]] = [
         [
             kind,
-            str(entry.get("unit") or ""),
+            str(entry.get("unit") or UNITS.get(kind, "")),
             maybe(entry.get("median"), short) if "median" in entry else "",
             maybe(entry.get("threshold"), short),
             maybe(entry.get("default"), short),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from classic_cv.checks.text import sentence
+from classic_cv.checks.wording import p_value
 from classic_cv.html_report._check_blocks import (
     Block,
     Cell,
@@ -16,7 +17,6 @@ from classic_cv.html_report._check_blocks import (
     bar_cell,
     interval_cells,
     p_text,
-    p_words,
     reaching,
     table,
     whole,
@@ -45,10 +45,15 @@ DIFFERENCE: tuple[Any, ...] = (("difference", "number"), ("95 % interval", "inte
 
 def score(found: Record) -> list[Block]:
     """The classical model against what knows nothing, chance, other splits, and where it is weak."""
-    told = (_permutation(found), _smallest(found), _spread(found), found.get("segments_note"))
+    told = (
+        (_permutation(found),),
+        (_smallest(found), "small-test-part"),
+        (_spread(found),),
+        (found.get("segments_note"),),
+    )
     return [
         *_baselines(found),
-        *(Sentence(text) for text in told if text),
+        *(Sentence(sentence(text), unless=frozenset(unless)) for text, *unless in told if text),
         *segments(found.get("segments") or []),
     ]
 
@@ -61,6 +66,10 @@ def _scoring(found: Record) -> tuple[Score, str]:
     return Score(name, max(values, default=None)), key
 
 
+MODELS = {"dummy": "no look at the image", "properties": "properties of file and image"}
+"""Baselines as they are told; the classical model has its own name."""
+
+
 def _baselines(found: Record) -> list[Block]:
     scale, key = _scoring(found)
     rows: list[list[Cell]] = []
@@ -69,7 +78,8 @@ def _baselines(found: Record) -> list[Block]:
         whisker = bar_cell(entry, key, "ci95") if scale.is_share else None
         lead = interval_cells(entry, "difference", "difference_ci95", scale.change)
         known = is_number(entry.get("difference"))
-        rows.append([str(entry["name"]), value, interval, whisker, *(lead if known else ("", ""))])
+        name = str(entry["name"])
+        rows.append([MODELS.get(name, name), value, interval, whisker, *(lead if known else ("", ""))])
     columns: list[Any] = [
         ("model", "name"),
         (scale.name, "number"),
@@ -91,7 +101,7 @@ def _permutation(found: Record) -> str:
     told = f"With the labels shuffled {whole(entry.get('n_permutations'))} times, a linear model on the same features "
     told += f"reached a {entry.get('scoring') or 'score'} of {maybe(entry.get('null_mean'), text)} on average and of "
     told += f"{maybe(entry.get('null_max'), text)} at best; "
-    return told + f"with the true labels {maybe(entry.get('observed'), text)} ({p_words(entry['p'])})."
+    return told + f"with the true labels {maybe(entry.get('observed'), text)} ({p_value(entry['p'])})."
 
 
 def _smallest(found: Record) -> str:
@@ -128,6 +138,9 @@ def segments(found: Sequence[Record]) -> list[Block]:
     shown = table("Weak segments", [("segment", "name"), *columns], rows, MOST_ROWS)
     return [Heading("Where it is weak"), *shown] if shown else []
 
+
+LIMITED = frozenset({"limited-by-data", "limited-by-features", "nothing-to-gain", "limit-undecided"})
+"""Kinds of findings that say what more images would bring."""
 
 # --- limits -------------------------------------------------------------------------------------------------
 
@@ -187,7 +200,7 @@ def _twice_text(twice: Record) -> list[Block]:
     if not is_number(twice.get("gain")):
         return []
     gain = points(twice["gain"]) + reaching(twice, "ci95", points)
-    return [Sentence(f"Twice the images would bring about {gain}.")]
+    return [Sentence(f"Twice the images would bring about {gain}.", unless=LIMITED)]
 
 
 def _input_size(found: Record) -> list[Block]:
@@ -237,5 +250,5 @@ def _given_difference(found: Record) -> list[Block]:
         text += (
             f"; they alone are right on {whole(found['wins'])} images, it alone on {whole(found['losses'])}"
         )
-    p = f" (McNemar's test, {p_words(found['p'])})" if is_number(found.get("p")) else ""
+    p = f" (McNemar's test, {p_value(found['p'])})" if is_number(found.get("p")) else ""
     return [Sentence(f"{text}{p}.")]

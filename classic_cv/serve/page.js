@@ -286,7 +286,7 @@ function servedBy({ served_by: who, reason }) {
 function abstention({ abstained, model }) {
   if (!abstained) return "";
   const threshold = descriptions.get(model)?.parameters?.abstain;
-  const least = threshold === undefined ? "what is asked for" : percent(threshold);
+  const least = threshold === undefined ? "what is asked for" : `${number(100 * threshold)}%`;
   return `Unknown: no class is as probable as ${least}.`;
 }
 

@@ -136,7 +136,7 @@ class Registry:
         self._behind: dict[str, _Behind] = {}
         for source in settings.models:
             self._taken[source.name] = stamp_of(source.path)
-            self._serve(source, *self._first(source))
+            self._begin(source)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -292,16 +292,17 @@ class Registry:
         self._metrics.loaded(source.name, False)
         self._log.event("model refused", model=source.name, error=error)
 
-    def _first(self, source: ModelSource) -> tuple[str, Model]:
-        """The version and the model to begin with: of the file, or of the copy where the file went bad."""
+    def _begin(self, source: ModelSource) -> None:
+        """Serve a model's file, or the copy where the file went bad: damaged, or of a model that is not served here."""
         copy = self._copy(source.name)
         try:
-            return read_model(source.path)
+            self._serve(source, *read_model(source.path))
+            return
         except ClassicCVError as error:
             if copy is None or not copy.is_file():
                 raise
             self._refused(source, error)
-        return read_model(copy)
+        self._serve(source, *read_model(copy))
 
     def _copy(self, name: str) -> Path | None:
         """Where the copy of a model's file is; its name is not the model's, which may hold any character."""

@@ -159,8 +159,10 @@ def test_foreign_images_that_are_answered_are_told() -> None:
     [finding] = foreign.foreign_findings([row, quiet], 0.9)
     assert (finding.kind, finding.severity, finding.count) == ("foreign-images", "info", 1)
     assert "90.0 % of 40 photos; by its features too it hardly notices photos" in finding.message
-    [told] = foreign.foreign_findings([{**row, "ci95": [0.9, 1.0]}], 0.9)
-    assert "their features tell them apart" in told.message
+    [told] = foreign.foreign_findings([{**row, "auc": 0.95, "ci95": [0.9, 1.0]}], 0.9)
+    assert "their features tell them from its own images with an AUC of 0.95 or more" in told.message
+    [untold] = foreign.foreign_findings([{**row, "auc": None, "ci95": None}], 0.9)
+    assert "features" not in untold.message
     assert foreign.foreign_findings([quiet], 0.9) == []
 
 

@@ -193,6 +193,14 @@ def test_a_file_name_that_is_not_utf_8(tmp_path: Path) -> None:
         clean_manifest(dataset, [(0, "train")], tmp_path)
 
 
+def test_what_a_manifest_cannot_hold_is_told_before_any_work(tmp_path: Path) -> None:
+    folder = images(tmp_path / os.fsdecode(b"\xff"), ["a/0.png", "b/0.png"])
+    with pytest.raises(DatasetError, match=r"a/0\.png: .*its path .*\\xff/a/0\.png is not UTF-8"):
+        check_clean_path(load_dataset(folder), tmp_path / "clean.csv")
+    # Relative to itself the path of the folder does not matter.
+    check_clean_path(load_dataset(folder), folder / "clean.csv")
+
+
 def arrays(labels: Any) -> dict[str, Any]:
     pixels = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
     return {"training_images": pixels, "training_labels": labels, "other": np.ones(2)}

@@ -171,6 +171,14 @@ def test_no_better_than_the_classical_model_is_a_warning(digits_subject: Subject
     assert f"400 show differences from about {100 * smallest:.1f} points" in finding.action
 
 
+def test_the_same_answers_are_no_chance(digits_subject: Subject) -> None:
+    labels = wrong(digits_subject, range(0, 50, 5))
+    subject = against(digits_subject, labels)
+    finding = only(check_predictions(subject, given_of(subject, labels), NONE), "no-better-than-classical")
+    assert "right and wrong on the same images as the classical model, small (97.5 %)" in finding.message
+    assert "chance" not in finding.message
+
+
 def test_worse_than_the_classical_model_is_a_warning(digits_subject: Subject) -> None:
     subject = against(digits_subject, wrong(digits_subject, [3]))
     checked = check_predictions(subject, given_of(subject, wrong(digits_subject, range(0, N, 10))), NONE)

@@ -78,3 +78,17 @@ def test_what_takes_too_long_is_left_out(
     monkeypatch.setattr("classic_cv.checks.input_size.SECONDS", 0.0)
     note = checked(subject).figures["limits"]["input_size"]["note"]
     assert note.startswith("left out for time")
+
+
+def test_images_are_halved_until_time_suffices(
+    tmp_path: Path, subject_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = subject_of(stripes(tmp_path / "many.npz", period=4, side=64, n=480))
+    notes = []
+    # 450 training images at three sizes: 4.05 s, and half of them 2.03 s, whatever else the machine does.
+    monkeypatch.setattr("classic_cv.checks.input_size._seconds_per_image", lambda *_: 0.003)
+    for seconds in (3.9, 2.1, 1.5):
+        monkeypatch.setattr("classic_cv.checks.input_size.SECONDS", seconds)
+        notes.append(checked(subject).figures["limits"]["input_size"]["note"])
+    assert notes[0] == notes[1] == "cross-validated on 225 training images"
+    assert notes[2].startswith("left out for time")

@@ -85,7 +85,7 @@ def test_leakage_is_found_by_kind_and_nothing_else(checked: Checked, planted: Su
     assert near.severity == "error"
     assert near.count == 2
     assert near.message.startswith(
-        "2 of 12 test images are nearly the same picture of images in another part"
+        "2 of 12 test images have near copies in another part (2 pairs between train and test)"
     )
     assert all(item.score > 0.8 for item in near.items)
 

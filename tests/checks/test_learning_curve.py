@@ -47,11 +47,11 @@ def test_twice_the_images_are_told_with_an_interval(limits: Checked) -> None:
     assert "8 pixels" in figures["input_size"]["note"]
 
 
-def curve(errors: list[float], n_test: int = 2000) -> _Curve:
-    """Image i is answered wrong at every size whose error is above i / n_test."""
+def curve(errors: list[float], n_test: int = 2000, dummy: float = 0.9) -> _Curve:
+    """Image i is answered wrong at every size, or by the most frequent class, whose error is above i / n_test."""
     difficulty = (np.arange(n_test) + 0.5) / n_test
     wrong = [np.tile((difficulty < error).astype(np.float64), (2, 1)) for error in errors]
-    return _Curve([100, 200, 400, 800], wrong, 1.0)
+    return _Curve([100, 200, 400, 800], wrong, 1.0, (difficulty < dummy).astype(np.float64))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_what_limits_the_score(errors: list[float], limited_by: str, kind: str) 
     told = _told(curve(errors), seed=0)
     assert told.figures["limits"]["limited_by"] == limited_by
     assert told.findings[0].kind == kind
+
+
+@pytest.mark.parametrize("errors", [[0.9, 0.9, 0.9, 0.9], [0.004, 0.004, 0.004, 0.004]])
+def test_what_the_most_frequent_class_does_as_well_is_no_curve(errors: list[float]) -> None:
+    told = _told(curve(errors, dummy=errors[-1]), seed=0)
+    assert told.figures["limits"]["limited_by"] == "unlearned"
+    assert told.findings[0].kind == "limit-undecided"
+    assert "not shown to be better than the most frequent class" in told.findings[0].why
 
 
 def test_few_test_images_leave_it_open() -> None:
@@ -90,6 +98,17 @@ def test_it_is_left_out_with_a_reason(faces_subject: Subject) -> None:
     checked = check_limits(few)
     assert checked.findings == []
     assert f"takes {LEAST_PER_CLASS} training images per class" in checked.figures["limits"]["note"]
+    assert checked.left_out == {"limits": checked.figures["limits"]["note"]}
+
+
+def test_no_curve_is_drawn_from_fewer_images_per_class_than_can_be_fitted_on_again(
+    faces_subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classic_cv.checks.learning_curve.MOST_IMAGES", 2 * LEAST_PER_CLASS - 1)
+    reason = check_limits(faces_subject).left_out["limits"]
+    assert (
+        f"there are {2 * LEAST_PER_CLASS - 1}, which can be fitted on again in time, of 2 classes" in reason
+    )
 
 
 def test_without_a_test_part_some_training_images_are_held_out(faces_subject: Subject) -> None:

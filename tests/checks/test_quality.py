@@ -109,10 +109,13 @@ def test_findings_tell_figures(planted: tuple[Checked, Subject, list[str]]) -> N
     figures = found.figures["quality"]["dark"]
     assert dark.severity == "info"
     assert dark.count == len(dark.items) == figures["n"]
-    assert f"below {figures['threshold']:.2g}" in dark.message
+    assert dark.message.startswith("2 of 76 images (2.6 %) are dark: brightness of the lightest pixels (99th")
+    assert f"below {figures['threshold']:.3g}" in dark.message
     assert figures["threshold"] == min(figures["default"], figures["from_data"])
     assert [item.score for item in dark.items] == sorted((item.score for item in dark.items), reverse=True)
-    assert all(item.score > 0 and "99th percentile of brightness 0." in item.note for item in dark.items)
+    assert all(
+        item.score > 0 and item.note.startswith("brightness of the lightest pixels 0.") for item in dark.items
+    )
     json.dumps(found.figures, allow_nan=False)
 
 

@@ -146,6 +146,7 @@ def figures(**changed: Any) -> dict[str, Any]:
         "given": 0.9,
         "given_images": 400,
         "fitted": 1600,
+        "grouped": False,
         "tested": 400,
     }
     return {
@@ -199,7 +200,11 @@ def test_a_small_test_part_is_told(smallest: float | None, severity: str) -> Non
 
 def test_splits_that_differ_by_more_than_chance_are_told() -> None:
     wild = figures(spread={"splits": [0.95, 0.8, 0.92, 0.85, 0.98], "deviation": 0.07})
-    assert kinds(score_findings(wild, part())) == {"unstable-score": "warning"}
+    (found,) = score_findings(wild, part())
+    assert (found.kind, found.severity) == ("unstable-score", "warning")
+    assert found.action.startswith("Give the groups")
+    wild["spread"]["grouped"] = True
+    assert score_findings(wild, part())[0].action.startswith("Count groups")
     chance = figures(spread={"splits": [0.95, 0.8, 0.92, 0.85, 0.98], "deviation": 0.07, "expected": 0.06})
     assert score_findings(chance, part()) == []
 

@@ -109,8 +109,8 @@ def test_a_weak_range_of_a_property_is_named_by_its_ends(column: str, weak: Any,
         ("folder", ("site b", "site a"), "folder site b"),
         ("gray", (True, False), "gray"),
         ("gray", (False, True), "in color"),
-        ("jpeg_quality", (30, 75), "jpeg quality 30"),
-        ("jpeg_quality", (99, 75), "jpeg quality 99"),
+        ("jpeg_quality", (30, 75), "JPEG quality 30"),
+        ("jpeg_quality", (99, 75), "JPEG quality 99"),
     ],
 )
 def test_a_weak_kind_is_named(column: str, values: tuple[Any, Any], name: str) -> None:
@@ -125,7 +125,7 @@ def test_the_few_images_beside_a_value_that_most_have_are_told() -> None:
     mine = np.random.default_rng(3).random(600) < 0.1
     correct[np.flatnonzero(mine)[::2]] = False
     quality = np.where(mine, np.arange(600) % 40 + 10, 75)
-    assert names(correct, y, survey_of(600, jpeg_quality=quality)) == ["jpeg quality at most 49"]
+    assert names(correct, y, survey_of(600, jpeg_quality=quality)) == ["JPEG quality at most 49"]
 
 
 def test_what_is_weak_through_another_segment_only_is_not_told_again() -> None:
@@ -262,7 +262,7 @@ def test_a_finding_lists_the_mistakes_the_weakest_segment_and_the_surest_first()
         *np.flatnonzero((y == 1) & ~correct)[::-1].tolist(),
         *np.flatnonzero((y == 3) & ~correct)[::-1].tolist(),
     ]
-    assert finding.items[0].note == "class tulip: labelled tulip, predicted rose"
+    assert finding.items[0].note == "labelled tulip, predicted rose"
     assert [item.score for item in finding.items] == sorted(
         (item.score for item in finding.items), reverse=True
     )

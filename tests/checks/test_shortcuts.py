@@ -121,7 +121,7 @@ def test_quiet_where_nothing_is_planted(tmp_path: Path, usual: Encode) -> None:
         (_jpeg(60), _jpeg(90), "property-JPEG-quality", "JPEG quality 60 in birch, 90 elsewhere"),
         (_jpeg(90), _png, "property-format", "format JPEG in birch, PNG elsewhere"),
         (_jpeg_then_png, _png, "property-JPEG-quality-seen-in-the-pixels", "40 in birch"),
-        (_framed((0, 0, 0)), _png, "border", "outermost pixels"),
+        (_framed((0, 0, 0)), _png, "border", "have black along all sides"),
         (_framed((20, 160, 90)), _jpeg(90), None, "border"),
         (_smaller, _png, "property-longer-side", "longer side 64 in birch, 72 elsewhere"),
         (_grayed, _png, "property-saturation", "saturation 0 in birch"),
@@ -139,6 +139,18 @@ def test_what_is_planted_in_a_class_is_named(
     assert kind is None or kind in {finding.kind for finding in alarms}
 
 
+def test_half_of_a_class_grayed_is_named(tmp_path: Path) -> None:
+    turns = iter(range(PER_CLASS))
+
+    def encode(pixels: Pixels) -> bytes:
+        return _grayed(pixels) if next(turns) % 2 else _png(pixels)
+
+    [alarm] = _alarms(_check(tmp_path, {"birch": encode}))
+    assert alarm.kind == "property-saturation"
+    assert "images of class birch" in alarm.message
+    assert "saturation alone, 0 in them" in alarm.message
+
+
 def test_a_frame_of_another_color_for_each_class_is_an_error(tmp_path: Path) -> None:
     colors = dict(zip(CLASSES, [(0, 0, 0), (200, 30, 30), (240, 240, 240)], strict=True))
     checked = _check(tmp_path, {name: _framed(color) for name, color in colors.items()})
@@ -154,13 +166,24 @@ def test_a_frame_of_another_color_for_each_class_is_an_error(tmp_path: Path) -> 
 def test_quiet_on_real_data(name: str, request: pytest.FixtureRequest) -> None:
     """Faces are told from other crops by how smooth they are: real, so at most good to know."""
     checked = check_shortcuts(request.getfixturevalue(name))
-    assert _alarms(checked) == []
+    assert [one for one in _alarms(checked) if one.kind != "border"] == []
     figures = checked.figures["shortcut"]
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     rows = {row["name"]: row for row in figures["rows"]}
     assert list(rows) == ["dummy", "properties", "color", "border", "full model"]
     assert rows["full model"]["accuracy"] > 0.9
     assert rows["color"]["accuracy"] > rows["dummy"]["accuracy"]
+
+
+def test_black_rows_that_real_data_came_with_are_found(
+    digits_subject: Subject, faces_subject: Subject
+) -> None:
+    """Crops without a face were taken from pictures that had been turned: most have a black row at the top."""
+    assert _alarms(check_shortcuts(digits_subject)) == []
+    [border] = _alarms(check_shortcuts(faces_subject))
+    assert border.severity == "warning"
+    assert "not-face" in border.message
+    assert "have black along the top, of the other classes' 0.0 %" in border.message
 
 
 def test_a_part_as_good_as_the_whole_is_told(faces_subject: Subject) -> None:

@@ -52,7 +52,7 @@ def _evidence(subject: Subject, groups: Sequence[str] | None = None, **sources: 
     subject = replace(subject, survey=replace(subject.survey, **changed))
     classes, codes = np.unique(subject.y(subject.train), return_inverse=True)
     found = find_sources(subject, subject.train, codes)
-    return Evidence(subject, subject.train, codes, classes, {}, {}, [], found)
+    return Evidence(subject, subject.train, codes, classes, {}, {}, [], [], [], found)
 
 
 def _findings(

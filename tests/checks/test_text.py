@@ -38,7 +38,7 @@ def record(*findings: Finding, **more: Any) -> dict[str, Any]:
 
 
 def test_the_head_says_what_was_checked() -> None:
-    text = check_text(record())
+    text = " ".join(check_text(record()).split())
     assert "flowers: 1,360 images, 17 classes, 1,000 training, 20 validation, 340 test" in text
     assert "fisher-fast, accuracy 91.2 % (95 % interval 87.7 to 93.8 %)" in text
     assert "204 s" in text
@@ -103,6 +103,40 @@ def test_long_sentences_are_wrapped_and_names_stay_whole() -> None:
     assert "\n        word" in text
 
 
+def test_nothing_is_wider_than_a_terminal_and_numbers_and_files_stay_whole() -> None:
+    items = (Item((0, 1), 1.0, "a note that is long enough to be wrapped into the next line"),)
+    told = finding("error", items, message="word and 100.0 % " * 20).to_table([f"{'a b ' * 7}.jpg"] * 2)
+    data = record()["data"] | {"name": "a name of the data", "classes": 1}
+    text = check_text(
+        record(data=data, left_out={"drift": "why " * 40}, checks=dict.fromkeys(CHECKS, "left out"))
+        | {"findings": [told]}
+    )
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= WIDTH == 80
+    assert not any(line.lstrip().startswith("%") for line in lines)
+    assert sum(line.count(f"{'a b ' * 7}.jpg") for line in lines) == 2
+    assert "1 class, " in text
+
+
+def test_names_cannot_give_orders_to_a_terminal() -> None:
+    told = finding(
+        "error", (Item((0,), 1.0, "labelled \x1b[31m"),), message="class a\nb\u202e has few"
+    ).to_table(["new\nline \x1b]0;x\x07.png", "tülip.png"])
+    text = finding_text(told)
+    assert r"see   new\nline \x1b]0;x\x07.png: labelled \x1b[31m" in text
+    assert r"class a\nb\u202e has few" in text.lower()
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_reasons_that_the_finding_before_has_too_are_told_once() -> None:
+    exact, near = (finding(kind=kind, why=f"why {kind}").to_table(NAMES) for kind in ("exact", "near"))
+    told = finding_text(near, exact)
+    assert "why near" in told.lower()
+    assert "An action." not in told
+    assert "An action." in finding_text(near, exact | {"check": "conflict"})
+    assert check_text(record() | {"findings": [exact, near]}).count("An action.") == 1
+
+
 def test_every_check_has_a_line_with_how_it_ended() -> None:
     checks = {"inventory": "found", "labels": "left out", "drift": "passed"}
     text = check_text(record(checks=checks, left_out={"labels": "The reason."}))
@@ -111,8 +145,8 @@ def test_every_check_has_a_line_with_how_it_ended() -> None:
     }
     assert set(lines) == set(checks)
     assert "found" in lines["inventory"]
-    assert CHECKS["drift"] in lines["drift"]
-    assert "left out   The reason." in lines["labels"]
+    assert sentence(CHECKS["drift"]) in lines["drift"]
+    assert "left out  The reason." in lines["labels"]
 
 
 def test_colors_change_nothing_but_colors() -> None:
@@ -138,6 +172,7 @@ def test_a_regression_without_a_model() -> None:
     [
         ("twice the images", "Twice the images."),
         ("A sentence.", "A sentence."),
+        ("dark, bright, flat", "Dark, bright, flat."),
         ("jpeg_quality alone (95 %)", "jpeg_quality alone (95 %)."),
         ("3 images", "3 images."),
         ("Is it?", "Is it?"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 import classic_cv
-from classic_cv.checks.finding import CHECKS
-from classic_cv.checks.whole import CheckResult, check, check_names
+from classic_cv.checks.finding import CHECKS, Checked
+from classic_cv.checks.subject import Subject
+from classic_cv.checks.whole import CheckResult, _Run, check, check_names, check_outputs
 from classic_cv.dataset import load_dataset
-from classic_cv.errors import DatasetError, ParameterError
+from classic_cv.errors import ArtifactError, DatasetError, ParameterError
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +155,39 @@ def test_a_regression_is_checked_without_what_needs_classes(small_recipe: Path, 
     assert not [reason for reason in found.record["left_out"].values() if "failed" in reason]
     assert found.record["checks"]["leakage"] == "passed"
     assert "<html" in found.html()
+
+
+def test_a_folder_whose_name_is_not_utf_8(small_recipe: Path, tmp_path: Path) -> None:
+    # OpenCV writes no such name.
+    folder = drawn(tmp_path / "data", {"a": 1}).rename(tmp_path / os.fsdecode(b"\xff"))
+    found = check(folder, recipe=small_recipe, jobs=1)
+    assert found.record["data"]["name"] == r"\xff"
+    json.dumps(found.record, ensure_ascii=False).encode()
+
+
+def test_a_check_that_fails_leaves_the_others_as_they_are(faces_subject: Subject) -> None:
+    def failing(subject: Subject) -> Checked:
+        raise cv2.error("bad argument")
+
+    run = _Run(faces_subject, None)
+    run.make(("labels", "drift"), failing)
+    run.make(("inventory",), lambda its: Checked(figures={"inventory": {"images": len(its.survey)}}))
+    assert run.checked.left_out == dict.fromkeys(
+        ("labels", "drift"), "it failed on these data: error: bad argument"
+    )
+    assert run.checked.figures["inventory"]["images"] == 200
+    assert run.made == ["labels", "drift", "inventory"]
+
+
+def test_no_threads(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="jobs=0: expected -1 for all cores, or at least 1"):
+        check(tmp_path, jobs=0)
+
+
+def test_outputs_that_are_one_file_by_two_names(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(ArtifactError, match="written twice"):
+        check_outputs([], [tmp_path / "x.json", tmp_path / "link" / "x.json"])
 
 
 def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:

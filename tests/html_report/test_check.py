@@ -86,7 +86,7 @@ def figures() -> dict[str, Any]:
                 "without_leaked": share(0.902, n=140),
                 "leaked": {"n": 0},
             },
-            "pairs": {"near-duplicates": {"train/test": 115}, "exact-duplicates": {"train/train": 3}},
+            "pairs": {"near-duplicates": {"train and test": 115, "train": 2}, "exact-duplicates": {"val": 3}},
         },
         "duplicates": {
             "pairs": {"near-duplicates": {"train": 2}},
@@ -237,9 +237,9 @@ def test_every_section_is_there_and_says_what_it_was_given(check_page: Read) -> 
         "mirrored 91.0 %",
         "About 53 of 1,020 labels are expected to be wrong (95 % interval 41 to 66).",
         "AUC of 0.512 (95 % interval 0.470 to 0.550)",
-        "differ by 8.1 % in total variation (p = 0.012)",
+        "The shares of the classes differ by 8.1 % of the images in all (p = 0.012)",
         "Not in the test part: iris and lily.",
-        "border 31.4 % 28.4 to 34.4 %",
+        "border alone 31.4 % 28.4 to 34.4 %",
         "blockiness tulip 0.999",
         "camera 17 42.1 %",
         "+85.3 points +81.0 to +89.0 points",
@@ -256,7 +256,7 @@ def test_every_section_is_there_and_says_what_it_was_given(check_page: Read) -> 
         "photos 120 0.913 0.880 to 0.940 22.5 %",
         "98.0 % 0.90 52.6 % 97.2 %",
         "+2.8 points (95 % interval −0.1 to +5.7 points); they alone are right on 17 images, it alone on 8",
-        "a note on the data",
+        "A note on the data.",
     ):
         assert text in page.text, text
     assert "iris 0" not in page.text
@@ -264,9 +264,66 @@ def test_every_section_is_there_and_says_what_it_was_given(check_page: Read) -> 
     assert heights == ["height:100%", "height:25%"]
 
 
+def test_copies_across_and_within_parts_are_told_once_each_with_what_they_do(check_page: Read) -> None:
+    record = bare()
+    pairs = {"near-duplicates": {"train": 21, "train and test": 115}, "exact-duplicates": {"test": 3}}
+    calibration = {
+        "made": 120,
+        "recall": {"mirrored": 1.0},
+        "expected_false_alarms": 0.3,
+        "descriptor_limit": 0.956,
+        "look_alikes": 0.674,
+    }
+    leaked = {"difference": {"value": 0.012, "ci95": [0.004, 0.02]}}
+    record["figures"] = {
+        "duplicates": {"pairs": pairs, "calibration": calibration},
+        "leakage": {"pairs": pairs, "calibration": calibration, "accuracy": leaked},
+    }
+    text = check_page(rendered(record)).text
+    within, across = text.split("Leakage Copies across")[0].split("within a part of the data.")[-1], text
+    assert text.count("115") == text.count(" 21 ") == 1
+    assert "near-duplicates 21 0 exact-duplicates 0 3" in within
+    assert "near-duplicates 115" in across
+    assert "The leaked images change the accuracy by +1.2 points (95 % interval +0.4 to +2.0 points)." in text
+    assert "look-alikes are expected to make 0.3 pass for copies: the details of a copy have to" in text
+    assert "agree to 0.96 of 1, those of look-alikes agree to 0.67." in text
+
+
+def test_what_could_not_be_compared_is_said(check_page: Read) -> None:
+    record = bare()
+    record["figures"] = {
+        "drift": {"label_shift": {"p": 1e-9, "ks": 0.433}, "missing": [], "new": []},
+        "confidence": {"novelty": [], "novelty_left_out": {"digits": "its images look alike"}},
+    }
+    text = check_page(rendered(record)).text
+    assert "The cumulative shares of the targets differ by up to 43.3 % (p < 0.001)." in text
+    assert "Without digits: its images look alike." in text
+
+
+def test_nothing_is_said_twice_in_a_section(check_page: Read) -> None:
+    record = bare()
+    every = figures()
+    record["figures"] = {
+        "labels": every["labels"] | {"by_class": {}},
+        "drift": {"auc": every["drift"]["auc"], "label_shift": {"p": 1.0, "total_variation": 0.0}},
+    }
+    assert "differ by 0 % of the images in all (p = 1)" in check_page(rendered(record)).text
+    reasons: dict[str, Any] = {"why": "The reason.", "action": "The action."}
+    told = [
+        finding("labels", "info", "label-errors"),
+        finding("drift", "warning", "parts-differ", **reasons),
+        finding("drift", "warning", "label-shift", **reasons),
+    ]
+    text = check_page(rendered(record, *told)).text
+    for once in ("The reason.", "The action."):
+        assert text.count(once) == 1
+    for said in ("are expected to be wrong", "has to tell training from test", "shares of the classes"):
+        assert said not in text
+
+
 def test_properties_that_differ_most_come_first(check_page: Read) -> None:
     text = check_page(rendered(full())).text
-    assert text.index("jpeg_quality 90 75") < text.index("contrast 0.1 0.11")
+    assert text.index("JPEG quality 90 75") < text.index("contrast 0.1 0.11")
 
 
 def test_a_section_without_figures_is_left_out(check_page: Read) -> None:
@@ -321,7 +378,7 @@ def test_a_regression_is_told_by_its_errors(check_page: Read) -> None:
         "labels": {"n": 20, "residual_deviation": 0.2},
     }
     page = check_page(rendered(record))
-    assert "dummy 31.25 29.00 to 33.00 +21.50 +20.00 to +23.00" in page.text
+    assert "no look at the image 31.25 29.00 to 33.00 +21.50 +20.00 to +23.00" in page.text
     assert "9.50 to 10.25, mean 9.90, standard deviation 0.38" in page.text
     assert "classes" not in page.text.split("The verdict")[0]
     assert page.sections() == ["verdict", "score", "notes", "made"]

@@ -17,6 +17,7 @@ from tritonclient import http as triton
 from classic_cv.abstention import AbstentionError
 from classic_cv.answer import Answer
 from classic_cv.model import load
+from classic_cv.oip.client import OipClient
 from classic_cv.serve.registry import Served
 from classic_cv.serve.settings import ModelSource
 
@@ -115,6 +116,27 @@ def test_the_official_client_reads_it(running: Callable[..., str], answers: list
     assert result.as_numpy("abstained").tolist() == [False, True]
     assert result.as_numpy("label")[1] == b"unknown"
     client.close()
+
+
+def test_who_asks_for_probabilities_gets_them_as_before(
+    running: Callable[..., str], answers: list[Answer], model_file: Path
+) -> None:
+    client = OipClient(f"{running(abstain=0.9)}/v2/models/faces")
+    told = [client.call_named(b"x", 30.0) for _ in range(2)]
+    client.close()
+    np.testing.assert_array_equal([row for row, _ in told], [SURE, UNSURE])
+    assert [names for _, names in told] == [load(model_file).class_names] * 2
+
+
+def test_outputs_are_told_by_name_where_there_are_any(service: Service, answers: list[Answer]) -> None:
+    image = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}
+    body = {"inputs": [image], "outputs": [{"name": "abstained"}]}
+    refused = service().post("/v2/models/faces/infer", json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"] == "no output 'abstained'; the outputs are label, probabilities, served_by"
+    body["outputs"] = [{"name": "label"}]
+    told = service(abstain=0.9).post("/v2/models/faces/infer", json=body).json()["outputs"]
+    assert told == [{"name": "label", "datatype": "BYTES", "shape": [1], "data": ["unknown"]}]
 
 
 def test_models_that_cannot_abstain_are_not_served(

@@ -42,12 +42,20 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF") + (("AVIF",) if features
 INTERNAL = ("Traceback", ".py", str(ROOT), "/tmp", " at 0x", "safetensors")
 
 
+LIMITS: dict[str, Any] = {"allowed_hosts": ("testserver",), "max_body": 100_000, "max_images": 4}
+
+
 @pytest.fixture
 def schema(application: Callable[..., Any]) -> Iterator[BaseSchema]:
     """The service as its OpenAPI document describes it; requests go to the application itself."""
-    yield from_asgi(
-        "/openapi.json", application(allowed_hosts=("testserver",), max_body=100_000, max_images=4)
-    )
+    yield from_asgi("/openapi.json", application(**LIMITS))
+    shutdown_lifespans()
+
+
+@pytest.fixture
+def unsure_schema(application: Callable[..., Any]) -> Iterator[BaseSchema]:
+    """The same of a service that is hardly ever sure."""
+    yield from_asgi("/openapi.json", application(**LIMITS, abstain=1.0))
     shutdown_lifespans()
 
 
@@ -122,6 +130,18 @@ def test_an_image_is_answered_as_described(schema: BaseSchema, path: str) -> Non
     query = {"model": "faces"} | ({"class": "face"} if path == "/explain" else {})
     body = {"body": FILES["PNG"], "media_type": "application/octet-stream"}
     assert statuses(schema, path, "POST", 5, query=query, **body) == {200}
+
+
+def test_what_is_not_answered_is_told_as_described(unsure_schema: BaseSchema, known: dict[str, str]) -> None:
+    body: dict[str, Any] = {"body": FILES["PNG"], "media_type": "application/octet-stream"}
+    asked = unsure_schema["/classify"]["POST"].Case(query={"model": "faces"}, **body)
+    assert asked.call_and_validate(checks=CHECKS).json()["abstained"] is True
+    infer = unsure_schema[f"{VERSION}/infer"]["POST"].Case(
+        path_parameters=known, body={"inputs": [tensor_of(FILES["PNG"])]}, media_type="application/json"
+    )
+    told = {tensor["name"]: tensor for tensor in infer.call_and_validate(checks=CHECKS).json()["outputs"]}
+    assert (told["label"]["data"], told["abstained"]["data"]) == (["unknown"], [True])
+    assert statuses(unsure_schema, VERSION, "GET", 1, path_parameters=known) == {200}
 
 
 def test_a_request_of_the_protocol_is_answered_as_described(

@@ -366,7 +366,7 @@ def test_an_unknown_class_is_told_with_its_candidates(visit: Visit, live: Servic
         about = {
             "name": "faces",
             "versions": ["1"],
-            "parameters": {"class_names": ["a", "b"], "abstain": 0.9},
+            "parameters": {"class_names": ["a", "b"], "abstain": 0.9995},
         }
         page.route("**/v2/models/*", lambda route: route.fulfill(json=about))
         answering(answer(label="unknown", abstained=True))(page)
@@ -374,7 +374,7 @@ def test_an_unknown_class_is_told_with_its_candidates(visit: Visit, live: Servic
     page = visit(before=abstaining)
     sees(page.locator("#about")).not_to_be_empty()
     choose(page, picture)
-    sees(page.locator("#abstained")).to_have_text("Unknown: no class is as probable as 90.0%.")
+    sees(page.locator("#abstained")).to_have_text("Unknown: no class is as probable as 99.95%.")
     sees(page.locator("#labels .name").first).to_have_text(best)
     sees(page.get_by_role("status")).to_contain_text(f"unknown (perhaps {best}, 75.0%)")
     sees(page.locator("#views")).to_be_visible()

@@ -27,7 +27,12 @@ FIT, SERVE, CURL = re.findall(r"```\n(.*?)```", SECTION, flags=re.S)[0].splitlin
 def place(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder that the commands run in, with the model that the first of them writes."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "digits").symlink_to(digits)
+    # A part of them is fitted in a third of the time.
+    for few in sorted(digits.glob("*/*")):
+        target = folder / "digits" / few.relative_to(digits)
+        target.mkdir(parents=True)
+        for image in [*sorted(few.iterdir())[:40], *few.glob("0023.png")]:
+            shutil.copy(image, target)
     before = Path.cwd()
     os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:

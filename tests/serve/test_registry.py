@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from classic_cv.abstention import AbstentionError
 from classic_cv.errors import ArtifactError, ImageError
 from classic_cv.model import golden_images, load
 from classic_cv.serve import registry as registry_module
@@ -229,6 +230,23 @@ def test_a_worker_that_starts_beside_a_bad_file_serves_what_the_others_do(
     wait_until(lambda: first.default.version == version == second.default.version)
     version = bench.replace(variant(seed=80))
     wait_until(lambda: second.default.version == version)
+
+
+def test_a_worker_that_starts_beside_a_file_that_cannot_abstain_serves_what_the_others_do(
+    bench: Bench, variant: Callable[..., bytes], tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    first = bench.registry(kept=kept, abstain=0.9)
+    first.start()
+    wait_until(lambda: (kept / "0.model").is_file())
+    bench.replace(variant(class_names=("face", "unknown")))
+
+    second = bench.registry(kept=kept, abstain=0.9)
+
+    assert second.default.version == first.default.version
+    with pytest.raises(AbstentionError):
+        bench.registry(abstain=0.9)
 
 
 def test_a_primary_answers_first(bench: Bench, model_file: Path) -> None:

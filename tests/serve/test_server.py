@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from classic_cv.cli import main
 from classic_cv.errors import MissingExtraError
 from classic_cv.model import load
 from classic_cv.serve import server
@@ -269,20 +270,37 @@ def test_workers_end_with_a_supervisor_that_was_killed(start: Callable[..., Serv
 
 
 def test_what_is_wrong_is_found_before_anything_listens(file: Path, tmp_path: Path) -> None:
-    bad, token = tmp_path / "bad.safetensors", tmp_path / "token"
+    bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"no model")
-    token.write_text("short")
 
-    assert "bad.safetensors: is not a whole safetensors file" in failing(file, bad)
     assert (
         "bad.safetensors: is not a whole safetensors file"
         in failing(file, bad, "--workers", 2).splitlines()[-1]
     )
-    assert "token: holds no token" in failing(file, "--token-file", token)
-    assert "there is a model 'faces' already" in failing(file, file)
+
+
+def test_what_is_wrong_ends_the_command(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad, token = tmp_path / "bad.safetensors", tmp_path / "token"
+    bad.write_bytes(b"no model")
+    token.write_text("short")
+
+    def fails(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["classic-cv", "serve", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 2
+        told = capfd.readouterr()
+        assert told.out == ""
+        return told.err
+
+    assert "bad.safetensors: is not a whole safetensors file" in fails(file, bad)
+    assert "token: holds no token" in fails(file, "--token-file", token)
+    assert "there is a model 'faces' already" in fails(file, file)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert f"cannot listen on 127.0.0.1 port {port}" in failing(file, "--port", port)
+        assert f"cannot listen on 127.0.0.1 port {port}" in fails(file, "--port", port)
 
 
 def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

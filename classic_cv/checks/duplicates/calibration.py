@@ -23,8 +23,12 @@ SAMPLE = 120
 MADE_SIDE = 128
 """Pixels of the shorter side that copies are made at: four times what is compared."""
 
-FALSE_ALARMS = 3e-4
-"""Share of the images that may be taken for copies by chance: a third of one in a thousand."""
+FALSE_ALARMS = 1.0
+"""Images of the whole data that are expected to be taken for copies by chance, at the most.
+A number, not a share: 70,000 images make so many pairs that a share that is harmless in a small set fills a page."""
+
+LARGEST_SHARE = 3e-4
+"""Share of the images that may be taken for copies by chance, whatever their number: it holds below 1,000 images."""
 
 MOST = 0.25
 """The largest ratio of a copy, whatever the data: made copies of photos stay below 0.15, and a few images alone do not
@@ -37,6 +41,13 @@ enough."""
 
 LEAST_FITTED = 20
 """Ratios to fit a distribution to."""
+
+BETWEEN, FEW_BETWEEN = 0.02, 3
+"""Share and number of a class's images whose ratios may lie between its limit and twice that. Copies stand apart from
+look-alikes; where ratios go on without a gap, as those of pieces of one brick wall do, all are look-alikes."""
+
+LEAST_LIMIT = 1e-4
+"""No ratio is smaller but of images that are equal."""
 
 
 def _jpeg(pixels: Image, quality: int) -> Image:
@@ -125,7 +136,7 @@ def made_thumbnails(images: list[Image]) -> NDArray[np.uint8]:
 
 
 def threshold(ratios: NDArray[np.floating[Any]]) -> float:
-    """The ratio below which a share of ``FALSE_ALARMS`` of images comes by chance.
+    """The ratio below which ``FALSE_ALARMS`` images, or ``LARGEST_SHARE`` of them, come by chance.
 
     How near the nearest of many images comes falls off as a power, the intrinsic dimension of the data (Levina and
     Bickel 2004). It is fitted to the bulk of the ratios by maximum likelihood and followed down to the share.
@@ -156,4 +167,33 @@ def threshold(ratios: NDArray[np.floating[Any]]) -> float:
         return MOST
     power = float(brentq(excess, smallest, largest))
     share_below_high = len(inside) / len(ratios) / (1 - (low / high) ** power)
-    return float(min(MOST, high * (FALSE_ALARMS / share_below_high) ** (1 / power)))
+    return float(min(MOST, high * (false_share(len(ratios)) / share_below_high) ** (1 / power)))
+
+
+def limits_by_class(
+    ratios: NDArray[np.floating[Any]], classes: NDArray[np.integer], limit: float
+) -> NDArray[np.float64]:
+    """The limit of each image: the data's, or where its class has no gap there, half of it or a quarter, and so on.
+
+    Args:
+        ratios: (n,), the least of each image.
+        classes: (n,), numbers.
+        limit: of the data, see ``threshold``.
+    """
+    limits = np.full(len(ratios), limit, np.float64)
+    for number in np.unique(classes):
+        its = classes == number
+        limits[its] = _before_gap(ratios[its], limit)
+    return limits
+
+
+def _before_gap(ratios: NDArray[np.floating[Any]], limit: float) -> float:
+    allowed = max(FEW_BETWEEN, BETWEEN * len(ratios))
+    while limit > LEAST_LIMIT and int(((ratios >= limit) & (ratios < 2 * limit)).sum()) > allowed:
+        limit /= 2
+    return limit
+
+
+def false_share(n: int) -> float:
+    """The share of n images that may be taken for copies by chance."""
+    return min(LARGEST_SHARE, FALSE_ALARMS / n)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from classic_cv.checks.duplicates.alignment import SIDE, compared
 from classic_cv.checks.duplicates.calibration import (
-    FALSE_ALARMS,
     TRANSFORMS,
+    false_share,
+    limits_by_class,
     made_thumbnails,
     sample_pixels,
     threshold,
@@ -37,7 +38,19 @@ LOOSE = 0.5
 look-alikes."""
 
 MOST_LOOKED_AT = 2000
-"""Pairs that are looked at again, the least certain; the others have ratios far below the limit. A minute's work."""
+"""Pairs that are looked at again, the least certain. A minute's work."""
+
+NEAREST, STAND = 200, 0.95
+"""How many of these, the nearest, must stand the second look, and which share of them, for all that are nearer still
+to be taken for copies unseen; else only those with ratios that look-alikes do not have by chance are."""
+
+DECIDING_SIDE = 64
+"""Pixels of the typical shorter side from which descriptors may decide alone: smaller images are enlarged for them, and
+pieces of 32 pixels of a brick wall match one another well."""
+
+LEAST_SHOWN = 8
+"""Pixels of the shorter side below which only exact copies are looked for: so few show nothing but a gradient, and a
+third of 40 random images of 3x2 were taken for copies."""
 
 EXACT, NEAR, MIRRORED = "exact-duplicates", "near-duplicates", "mirrored-duplicates"
 KINDS = (EXACT, NEAR, MIRRORED)
@@ -64,6 +77,7 @@ class Copies:
 def find_copies(dataset: Dataset, survey: Survey, seed: int) -> Copies:
     """All copies among the images that can be decoded."""
     exact, rows = _exact_copies(dataset, survey)
+    rows = rows[np.minimum(survey.width, survey.height)[rows] >= LEAST_SHOWN]
     if len(rows) < 2:
         return _joined(exact, np.zeros((0, 2), np.int64), np.zeros(0, np.str_), np.zeros(0), {})
     indices = survey.indices[rows]
@@ -74,29 +88,37 @@ def find_copies(dataset: Dataset, survey: Survey, seed: int) -> Copies:
     reader = _Reader(dataset, indices)
     copied = made_likeness(images)
     asked = descriptor_limit(copied, _look_alikes(comparison, reader, seed))
-    largest = LOOSE if asked.decides else limit
-    pairs, at = _likely(comparison, largest)
-    kept = _confirmed(comparison, pairs, at, asked, reader)
+    sides = np.minimum(survey.width, survey.height)[rows]
+    decides = asked.decides and float(np.median(sides)) >= DECIDING_SIDE
+    own = limits_by_class(comparison.ratios.min(axis=1), _classes(dataset)[indices], limit)
+    limits = np.full(len(rows), LOOSE) if decides else own
+    pairs, at = _likely(comparison, limits)
+    kept = _confirmed(comparison, pairs, at, asked, own, reader)
     pairs, at = pairs[kept], at[:, kept]
     mirrored = np.array([VIEWS[view].mirrored for view in comparison.views[*at].tolist()], np.bool_)
     figures = {
         "limit": limit,
         "descriptor_limit": asked.least,
-        "descriptors_decide": asked.decides,
+        "descriptors_decide": decides,
         "look_alikes": asked.look_alikes,
-        "expected_false_alarms": FALSE_ALARMS,
+        "expected_false_alarms": len(rows) * false_share(len(rows)),
         "made": len(images),
-        "recall": recall(made, largest),
+        "recall": recall(made, limits[originals]),
     }
     similarity = 1 - comparison.unexplained[*at].astype(np.float64)
     return _joined(exact, indices[pairs], np.where(mirrored, MIRRORED, NEAR), similarity, figures)
 
 
-def recall(ratios: NDArray[np.float32], limit: float) -> dict[str, float | None]:
-    """The share of made copies that are found, by transform; ratios as of ``made_thumbnails``."""
+def _classes(dataset: Dataset) -> NDArray[np.int64]:
+    """Class numbers (len(dataset),); of numbers to estimate one for all."""
+    return dataset.y if dataset.numeric is None else np.zeros(len(dataset), np.int64)
+
+
+def recall(ratios: NDArray[np.float32], limits: NDArray[np.float64]) -> dict[str, float | None]:
+    """The share of made copies that are found, by transform; ratios as of ``made_thumbnails``, and their limits."""
     if not len(ratios):
         return dict.fromkeys(TRANSFORMS)
-    shares = (ratios.reshape(len(TRANSFORMS), -1) < limit).mean(axis=1)
+    shares = (ratios < limits).reshape(len(TRANSFORMS), -1).mean(axis=1)
     return {name: float(share) for name, share in zip(TRANSFORMS, shares, strict=True)}
 
 
@@ -131,10 +153,13 @@ def _exact_copies(dataset: Dataset, survey: Survey) -> tuple[NDArray[np.int64], 
     return np.array(pairs, np.int64).reshape(-1, 2), np.array(rows, np.intp)
 
 
-def _likely(comparison: Comparison, limit: float) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Pairs of rows with a ratio below the limit, once each, the nearest first; and where they stand, (2, m)."""
+def _likely(
+    comparison: Comparison, limits: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Pairs of rows with a ratio below both limits, once each, the nearest first; and where they stand, (2, m)."""
     ratios = comparison.ratios
-    at = np.array(np.nonzero((ratios < limit) & (comparison.others >= 0)))
+    both = np.minimum(limits[:, None], limits[comparison.others])
+    at = np.array(np.nonzero((ratios < both) & (comparison.others >= 0)))
     pairs = np.stack([at[0], comparison.others[*at]], axis=1).astype(np.int64)
     pairs.sort(axis=1)
     order = np.lexsort((at[0], ratios[*at]))
@@ -151,11 +176,15 @@ def _looked_at(comparison: Comparison, at: NDArray[np.intp], reader: _Reader) ->
 
 
 def _look_alikes(comparison: Comparison, reader: _Reader, seed: int) -> NDArray[np.float64]:
-    """Likeness of some images with the nearest other, where that is no nearer than look-alikes are."""
-    rows = np.flatnonzero((comparison.ratios[:, 0] >= LOOSE) & (comparison.others[:, 0] >= 0))
+    """Likeness of some images with the nearest other that is no nearer than look-alikes are.
+
+    Before it there may be copies, also where every image has some.
+    """
+    apart = (comparison.ratios >= LOOSE) & (comparison.others >= 0)
+    rows = np.flatnonzero(apart.any(axis=1))
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(rows, min(LOOK_ALIKES, len(rows)), replace=False))
-    return _looked_at(comparison, np.array([chosen, np.zeros_like(chosen)]), reader)
+    return _looked_at(comparison, np.array([chosen, apart[chosen].argmax(axis=1)]), reader)
 
 
 def _confirmed(
@@ -163,12 +192,15 @@ def _confirmed(
     pairs: NDArray[np.int64],
     at: NDArray[np.intp],
     asked: DescriptorLimit,
+    limits: NDArray[np.float64],
     reader: _Reader,
 ) -> NDArray[np.bool_]:
     """Which pairs, the nearest first, stand the second look."""
     kept = np.ones(len(pairs), np.bool_)
     start = max(0, len(pairs) - MOST_LOOKED_AT)
     kept[start:] = _looked_at(comparison, at[:, start:], reader) >= asked.least
+    if start and kept[start : start + NEAREST].mean() < STAND:
+        kept[:start] = comparison.ratios[*at[:, :start]] < limits[pairs[:start]].min(axis=1)
     return kept
 
 

@@ -7,8 +7,11 @@ import pytest
 
 from classic_cv.checks.duplicates.calibration import (
     FALSE_ALARMS,
+    LARGEST_SHARE,
     MOST,
     TRANSFORMS,
+    false_share,
+    limits_by_class,
     made_thumbnails,
     threshold,
 )
@@ -19,7 +22,13 @@ from classic_cv.checks.duplicates.second_look import descriptor_limit
 @pytest.mark.parametrize("power", [3.0, 5.0])
 def test_threshold_is_where_a_power_law_leaves_the_share(power: float) -> None:
     ratios = np.random.default_rng(0).random(50_000) ** (1 / power)
-    assert threshold(ratios) == pytest.approx(FALSE_ALARMS ** (1 / power), rel=0.15)
+    share = FALSE_ALARMS / len(ratios)
+    assert threshold(ratios) == pytest.approx(share ** (1 / power), rel=0.25)
+
+
+def test_small_sets_have_a_share_and_large_ones_a_number_of_false_alarms() -> None:
+    assert false_share(200) == LARGEST_SHARE
+    assert 70_000 * false_share(70_000) == pytest.approx(FALSE_ALARMS)
 
 
 def test_copies_do_not_move_the_threshold() -> None:
@@ -57,3 +66,15 @@ def test_groups_join_through_others() -> None:
     pairs = np.array([[5, 9], [1, 2], [2, 7]])
     assert groups_of_copies(10, pairs) == [[1, 2, 7], [5, 9]]
     assert groups_of_copies(3, np.zeros((0, 2), np.int64)) == []
+
+
+def test_a_class_without_a_gap_has_a_smaller_limit() -> None:
+    rng = np.random.default_rng(0)
+    apart = np.concatenate([np.full(8, 0.02), rng.uniform(0.6, 1, 192)])
+    going_on = rng.uniform(0.03, 1, 200)
+    classes = np.repeat([0, 1], 200)
+    limits = limits_by_class(np.concatenate([apart, going_on]), classes, 0.2)
+    assert set(limits[:200]) == {0.2}
+    assert set(limits[200:].tolist()) == {0.025}
+    # Two images of a class that happen to be near one another are no crowd.
+    assert limits_by_class(np.array([0.25, 0.3, 0.9]), np.zeros(3, np.int64), 0.2).tolist() == [0.2] * 3
