@@ -52,7 +52,12 @@ def json_option(command: Command) -> Command:
 def jobs_option(command: Command) -> Command:
     """The ``--jobs N`` of commands that extract features."""
     return click.option(
-        "--jobs", default=-1, show_default=True, metavar="N", help="Threads for features; -1 for all cores."
+        "--jobs",
+        default=-1,
+        show_default=True,
+        type=Jobs(),
+        metavar="N",
+        help="Threads for features; -1 for all cores.",
     )(command)
 
 
@@ -106,6 +111,19 @@ def report_option(command: Command) -> Command:
         metavar="FILE.html",
         help="Write everything as one HTML file that opens offline.",
     )(command)
+
+
+class Jobs(click.ParamType):  # type: ignore[type-arg]
+    """A number of threads, or -1."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """The number."""
+        number: int = click.INT.convert(value, param, ctx)
+        if number < -1 or number == 0:
+            self.fail(f"{value!r}: expected threads from 1 on, or -1 for all cores", param, ctx)
+        return number
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -787,7 +805,8 @@ def check(
     if findings_file:
         found.write_csv(findings_file)
     if clean_file:
-        found.write_clean(clean_file)
+        left, numeric = found.write_clean(clean_file), found.reads_as_numbers()
+        record["cleaned"] = {"file": printable(str(clean_file)), "images": left, "reads_as_numbers": numeric}
     _emit(record, check_text(record, color=sys.stdout.isatty()), json_file)
     failed = found.failed(named)
     if failed:

@@ -128,7 +128,7 @@ def _told(expected: Expected, n: int) -> str:
     """How many labels are wrong; that none is said to be is no proof that all are right."""
     reach = f"95 % interval {expected.low:,.0f} to {expected.high:,.0f}"
     if round(expected.n) == 0:
-        return f"None of {n:,} labels is shown to be wrong ({reach})"
+        return f"None of {n:,} labels is shown to be wrong ({reach}, if they are wrong at random)"
     return (
         f"About {expected.n:,.0f} of {n:,} labels ({small_share(expected.n / n)}, {reach}) are probably wrong"
     )

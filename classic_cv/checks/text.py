@@ -39,7 +39,18 @@ def check_text(record: Record, *, color: bool = False) -> str:
     told = [
         finding_text(one, before, color=color) for before, one in zip([None, *found], found, strict=False)
     ]
-    return "\n\n".join([_head(record), verdict, *told, _checks(record)])
+    parts = [_head(record), verdict, *told, _checks(record)]
+    if "cleaned" in record:
+        parts.append("\n".join(_lines("", cleaned_text(record["cleaned"]))))
+    return "\n\n".join(parts)
+
+
+def cleaned_text(cleaned: Record) -> str:
+    """``wrote clean.csv: 196 images``, and how it has to be read."""
+    text = f"wrote {cleaned['file']}: {cleaned['images']:,} images"
+    if not cleaned["reads_as_numbers"]:
+        return text
+    return f"{text}; its classes are numbers, so give --task classification where it is read"
 
 
 def verdict_text(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ from classic_cv.html_report import needed_pictures, render_check
 from classic_cv.insight import thumbnail
 from classic_cv.recipe import AUTO, Recipe, load_recipe
 from classic_cv.stats import accuracy_interval
-from classic_cv.task import TaskName
+from classic_cv.task import MAX_NUMERIC_CLASSES, TaskName
 
 Check = Callable[[Subject], Checked]
 
@@ -54,6 +55,7 @@ CHECKED_IN_ORDER: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("score",), check_segments),
     (("limits",), check_limits),
     (("confidence",), check_confidence),
+    (("inventory",), lambda subject: Checked(figures={"inventory": {"sheets": contact_sheets(subject)}})),
 )
 """Names of checks, and the function that makes them."""
 
@@ -117,6 +119,12 @@ class CheckResult:
         rows = clean_rows(self.job.split, self.decoded, self.dropped())
         write_clean(path, self.dataset, rows)
         return len(rows)
+
+    def reads_as_numbers(self) -> bool:
+        """Whether the classes would be taken for numbers to estimate where a manifest names them."""
+        names = self.dataset.class_names
+        many = len(names) > MAX_NUMERIC_CLASSES
+        return self.job.task.kind == "classification" and many and all(map(_is_number, names))
 
 
 def check(
@@ -202,6 +210,13 @@ def check_names(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 class _Run:
     """Checks as they are made, with their seconds."""
 
@@ -236,7 +251,6 @@ def _result(run: _Run, total: float) -> CheckResult:
     job, names = subject.job, subject.dataset.names
     findings = tuple(ordered(checked.findings))
     figures = {name: checked.figures[name] for name in CHECKS if name in checked.figures}
-    figures.setdefault("inventory", {})["sheets"] = contact_sheets(subject)
     record = {
         "data": _data(subject),
         "checks": {name: _state(name, findings, checked) for name in CHECKS if name in run.made},

@@ -8,7 +8,15 @@ import click
 import pytest
 
 from classic_cv.checks.finding import CHECKS, Finding, Item, Severity
-from classic_cv.checks.text import WIDTH, check_text, failure_text, finding_text, sentence, verdict_text
+from classic_cv.checks.text import (
+    WIDTH,
+    check_text,
+    cleaned_text,
+    failure_text,
+    finding_text,
+    sentence,
+    verdict_text,
+)
 
 NAMES = [f"rose/{k}.jpg" for k in range(20)]
 
@@ -195,3 +203,9 @@ def test_what_failed_is_said_in_a_line() -> None:
         failure_text(told, ["leakage", "drift"])
         == "failed: leakage (1 error, 2 warnings), drift (left out: No test part.)"
     )
+
+
+def test_cleaned_data_are_told_with_how_they_have_to_be_read() -> None:
+    plain = {"file": "clean.csv", "images": 1196, "reads_as_numbers": False}
+    assert cleaned_text(plain) == "wrote clean.csv: 1,196 images"
+    assert "give --task classification" in cleaned_text({**plain, "reads_as_numbers": True})

@@ -11,6 +11,7 @@ import pytest
 
 import classic_cv
 from classic_cv.checks.finding import CHECKS, Checked
+from classic_cv.checks.preparation import make_job
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.whole import CheckResult, _Run, check, check_names, check_outputs
 from classic_cv.dataset import load_dataset
@@ -89,7 +90,7 @@ def test_the_cleaned_data_can_be_checked_and_is_clean(
 
 
 def test_the_result_does_not_depend_on_jobs(faulty: Path, small_recipe: Path, found: CheckResult) -> None:
-    again = check(faulty, recipe=small_recipe, jobs=2)
+    again = classic_cv.check(load_dataset(faulty), recipe=small_recipe, jobs=2)
     assert [one.to_table(found.dataset.names) for one in again.findings] == found.record["findings"]
 
 
@@ -197,6 +198,9 @@ def test_nothing_that_can_be_decoded(tmp_path: Path) -> None:
         check(tmp_path, jobs=1)
 
 
-def test_a_data_set_that_is_read_already(faces: Path, small_recipe: Path) -> None:
-    found = classic_cv.check(load_dataset(faces), recipe=small_recipe, jobs=1)
-    assert found.record["data"]["images"] == 200
+def test_classes_that_are_numbers_are_told_of(small_recipe: Path, tmp_path: Path) -> None:
+    found = check(drawn(tmp_path / "data", {str(k): 1 for k in range(25)}), recipe=small_recipe, jobs=1)
+    assert found.reads_as_numbers()
+    found.write_clean(tmp_path / "clean.csv")
+    assert make_job(tmp_path / "clean.csv").task.kind == "regression"
+    assert make_job(tmp_path / "clean.csv", task="classification").task.kind == "classification"
