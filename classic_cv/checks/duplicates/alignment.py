@@ -18,6 +18,10 @@ SIDE, LEAST_SIDE = 128, 64
 DESCRIPTOR = DenseSIFT(bins=(4.0,), step=8, contrast=1.0)
 """RootSIFT (Arandjelovic and Zisserman, CVPR 2012) on a grid; places without gradients have none."""
 
+LEAST_PLACES = 25
+"""Places with gradients that two images must share: half of those of the smallest. A wedge or a line in an empty image
+has fewer, and is matched by any other."""
+
 ITERATIONS, PRECISION = 30, 1e-3
 
 BLUR = 5
@@ -44,7 +48,8 @@ def likeness(image: Image, other: Image, view: View) -> float:
         view: how the other has to be seen to look like the image.
 
     Returns:
-        the mean cosine of descriptors, 0 to 1, over places where both have gradients; 0 where there are none.
+        the mean cosine of descriptors, 0 to 1, over places where both have gradients; 0 where there are fewer than
+        ``LEAST_PLACES``.
     """
     height, width = image.shape
     upright = resize(np.ascontiguousarray(other[:, ::-1]) if view.mirrored else other, (height, width))
@@ -54,7 +59,7 @@ def likeness(image: Image, other: Image, view: View) -> float:
     )
     first, second = (DESCRIPTOR.describe(np.asarray(one, np.uint8)).descriptors for one in (image, moved))
     there = first.any(axis=1) & second.any(axis=1)
-    if not there.any():
+    if int(there.sum()) < LEAST_PLACES:
         return 0.0
     return float(np.vecdot(first[there], second[there]).mean())
 

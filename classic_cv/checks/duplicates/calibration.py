@@ -42,9 +42,10 @@ enough."""
 LEAST_FITTED = 20
 """Ratios to fit a distribution to."""
 
-BETWEEN, FEW_BETWEEN = 0.02, 3
-"""Share and number of a class's images whose ratios may lie between its limit and twice that. Copies stand apart from
-look-alikes; where ratios go on without a gap, as those of pieces of one brick wall do, all are look-alikes."""
+CROWDED, FEW_CROWDED = 0.02, 3
+"""Share and number of a class's images whose second nearest may have a ratio between its limit and twice that. Copies
+stand apart from look-alikes, a weak copy too; where the next ones are as near, as among pieces of a brick wall, all are
+look-alikes."""
 
 LEAST_LIMIT = 1e-4
 """No ratio is smaller but of images that are equal."""
@@ -171,25 +172,25 @@ def threshold(ratios: NDArray[np.floating[Any]]) -> float:
 
 
 def limits_by_class(
-    ratios: NDArray[np.floating[Any]], classes: NDArray[np.integer], limit: float
+    second: NDArray[np.floating[Any]], classes: NDArray[np.integer], limit: float
 ) -> NDArray[np.float64]:
-    """The limit of each image: the data's, or where its class has no gap there, half of it or a quarter, and so on.
+    """The limit of each image: the data's, or where its class is crowded there, half of it or a quarter, and so on.
 
     Args:
-        ratios: (n,), the least of each image.
+        second: (n,), the second least ratio of each image.
         classes: (n,), numbers.
         limit: of the data, see ``threshold``.
     """
-    limits = np.full(len(ratios), limit, np.float64)
+    limits = np.full(len(second), limit, np.float64)
     for number in np.unique(classes):
         its = classes == number
-        limits[its] = _before_gap(ratios[its], limit)
+        limits[its] = _before_crowd(second[its], limit)
     return limits
 
 
-def _before_gap(ratios: NDArray[np.floating[Any]], limit: float) -> float:
-    allowed = max(FEW_BETWEEN, BETWEEN * len(ratios))
-    while limit > LEAST_LIMIT and int(((ratios >= limit) & (ratios < 2 * limit)).sum()) > allowed:
+def _before_crowd(second: NDArray[np.floating[Any]], limit: float) -> float:
+    allowed = max(FEW_CROWDED, CROWDED * len(second))
+    while limit > LEAST_LIMIT and int(((second >= limit) & (second < 2 * limit)).sum()) > allowed:
         limit /= 2
     return limit
 

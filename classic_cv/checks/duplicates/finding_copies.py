@@ -90,7 +90,7 @@ def find_copies(dataset: Dataset, survey: Survey, seed: int) -> Copies:
     asked = descriptor_limit(copied, _look_alikes(comparison, reader, seed))
     sides = np.minimum(survey.width, survey.height)[rows]
     decides = asked.decides and float(np.median(sides)) >= DECIDING_SIDE
-    own = limits_by_class(comparison.ratios.min(axis=1), _classes(dataset)[indices], limit)
+    own = limits_by_class(np.sort(comparison.ratios, axis=1)[:, 1], _classes(dataset)[indices], limit)
     limits = np.full(len(rows), LOOSE) if decides else own
     pairs, at = _likely(comparison, limits)
     kept = _confirmed(comparison, pairs, at, asked, own, reader)

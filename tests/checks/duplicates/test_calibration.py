@@ -68,13 +68,11 @@ def test_groups_join_through_others() -> None:
     assert groups_of_copies(3, np.zeros((0, 2), np.int64)) == []
 
 
-def test_a_class_without_a_gap_has_a_smaller_limit() -> None:
+def test_a_crowded_class_has_a_smaller_limit() -> None:
     rng = np.random.default_rng(0)
-    apart = np.concatenate([np.full(8, 0.02), rng.uniform(0.6, 1, 192)])
-    going_on = rng.uniform(0.03, 1, 200)
-    classes = np.repeat([0, 1], 200)
-    limits = limits_by_class(np.concatenate([apart, going_on]), classes, 0.2)
-    assert set(limits[:200]) == {0.2}
+    apart, crowded = rng.uniform(0.6, 1, 200), rng.uniform(0.03, 1, 200)
+    limits = limits_by_class(np.concatenate([apart, crowded]), np.repeat([0, 1], 200), 0.2)
+    assert set(limits[:200].tolist()) == {0.2}
     assert set(limits[200:].tolist()) == {0.025}
-    # Two images of a class that happen to be near one another are no crowd.
+    # A few images that happen to be near several others are no crowd.
     assert limits_by_class(np.array([0.25, 0.3, 0.9]), np.zeros(3, np.int64), 0.2).tolist() == [0.2] * 3
