@@ -33,6 +33,9 @@ PILOT_SECONDS = 25.0
 MOST_BYTES = 1.0e9
 """What the features of all images may take as float32."""
 
+MOST_FIT = 2.5e9
+"""Training images times columns times classes: choosing C, fitting and answering out of fold took 100 s for 1.7e9."""
+
 SIDES = (64, 128)
 """Sides in pixels that recipes without a codebook are taken at: the first for images below ``SMALL``."""
 
@@ -77,18 +80,22 @@ class _Chooser:
         self.left_out: list[dict[str, Any]] = []
 
     def affordable(self) -> list[Candidate]:
-        """Those whose features fit time and memory; the cheapest where none does."""
+        """Those whose features fit time and memory; the narrowest where none does."""
         side = typical_side(self.job.dataset, self.job.train.tolist())
         found: list[Candidate] = []
-        costs: list[tuple[float, int, Candidate]] = []
+        costs: list[tuple[int, int, Candidate]] = []
         for recipe in _sized(self.job, side):
             shadow = shadow_of(self.job, self.store.sketch(recipe), recipe)
             seconds = self._seconds(shadow)
             size = 4.0 * shadow.columns * self.n_images
             candidate = Candidate(recipe, shadow)
-            costs.append((seconds, len(costs), candidate))
+            costs.append((shadow.columns, len(costs), candidate))
+            fit = shadow.columns * len(self.job.train) * max(1, len(self.job.task.class_names))
             if seconds > SECONDS or size > MOST_BYTES:
                 reason = f"all images would take {seconds:.0f} s and {size / 1e9:.1f} GB"
+                self.left_out.append({"recipe": recipe.name, "reason": reason})
+            elif fit > MOST_FIT:
+                reason = f"a fit of {len(self.job.task.class_names):,} classes would take too long"
                 self.left_out.append({"recipe": recipe.name, "reason": reason})
             else:
                 found.append(candidate)
@@ -130,7 +137,13 @@ class _Chooser:
         if learns(best.recipe) or not isinstance(best.recipe.head, LinearSVMSettings):
             return []
         variants = [r for r in head_variants(best.recipe, self.n_images) if _map_of(r) in KERNEL_MAPS]
-        return [r for r in variants if 4.0 * self._columns(best, r) * self.n_images <= MOST_BYTES]
+        classes = max(1, len(self.job.task.class_names))
+        return [
+            recipe
+            for recipe in variants
+            if 4.0 * self._columns(best, recipe) * self.n_images <= MOST_BYTES
+            and self._columns(best, recipe) * len(self.job.train) * classes <= MOST_FIT
+        ]
 
     def _columns(self, best: Candidate, recipe: Recipe) -> int:
         return best.shadow.n_features * (3 if _map_of(recipe) == "chi2" else 1)

@@ -21,6 +21,9 @@ MOST_IMAGES = 5000
 MOST_NUMBERS = 4e7
 """Features of all images that are split: 5,000 images of 8,000 columns take a head about six seconds each."""
 
+USUAL_CLASSES = 20
+"""Classes up to which these limits are meant."""
+
 COMPARABLE = 0.9
 """The given split is compared with others where it has at least this share of their training images."""
 
@@ -64,8 +67,10 @@ def spread_over_splits(subject: Subject, reference: Reference) -> dict[str, Any]
 
 
 def most_rows(reference: Reference, images: int, numbers: float) -> int:
-    """How many images may be fitted on: ``images``, or fewer where their features are more than ``numbers``."""
-    return int(min(images, numbers / reference.featurizer.n_features))
+    """How many images may be fitted on: ``images``, or fewer where their features are more than ``numbers``, and fewer
+    still with many classes, each of which is a fit."""
+    classes = max(1.0, len(reference.model.class_names) / USUAL_CLASSES)
+    return int(min(images, numbers / (reference.featurizer.n_features * classes)))
 
 
 def stratified(subject: Subject, indices: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
