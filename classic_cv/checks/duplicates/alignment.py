@@ -18,8 +18,8 @@ SIDE, LEAST_SIDE = 128, 64
 DESCRIPTOR = DenseSIFT(bins=(4.0,), step=8, contrast=1.0)
 """RootSIFT (Arandjelovic and Zisserman, CVPR 2012) on a grid; places without gradients have none."""
 
-LEAST_PLACES = 25
-"""Places with gradients that two images must share: half of those of the smallest. A wedge or a line in an empty image
+LEAST_PLACES = 30
+"""Places with gradients that two images must share: the smallest have 49. A wedge or a line in an empty image
 has fewer, and is matched by any other."""
 
 ITERATIONS, PRECISION = 30, 1e-3
