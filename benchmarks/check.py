@@ -38,7 +38,7 @@ from benchmarks._injected import (
 )
 from classic_cv.checks.confidence import check_confidence
 from classic_cv.checks.duplicates.hashes import WORDS
-from classic_cv.checks.duplicates.search import near_pairs
+from classic_cv.checks.duplicates.search import nearest
 from classic_cv.checks.finding import Checked
 from classic_cv.checks.labels import check_labels
 from classic_cv.checks.leakage import check_copies
@@ -61,10 +61,10 @@ FLIPPED = 0.05
 COPY_KINDS = ("near-duplicates", "mirrored-duplicates")
 
 
-def without_reference(data: Path, folder: Path) -> Subject:
+def without_reference(data: Path) -> Subject:
     """The data surveyed, for checks that need no model."""
     job = make_job(data)
-    return Subject(job, read_survey(job.dataset, -1), None, "not fitted here", folder)
+    return Subject(job, read_survey(job.dataset, -1), None, "not fitted here")
 
 
 def row(what: str, asked: str, measured: str, good: bool | None, seconds: float, **more: Any) -> Row:
@@ -79,7 +79,7 @@ def copies(name: str, data: Path, folder: Path, most: int | None, asked: bool) -
         as_folder(load_dataset(data), folder, most)
         planted = plant_copies(folder, transform, quality, PLANTED, 0)
         start = time.perf_counter()
-        subject = without_reference(folder, folder)
+        subject = without_reference(folder)
         found = pairs_in(check_copies(subject), subject)
         hits = sum(frozenset(pair) in found for pair in planted)
         limit = 0.9 if "mirrored" in what else 0.95
@@ -109,10 +109,10 @@ def pairs_in(checked: Checked, subject: Subject) -> set[frozenset[str]]:
     return found
 
 
-def alarms(name: str, data: Path, folder: Path) -> Iterator[Row]:
+def alarms(name: str, data: Path) -> Iterator[Row]:
     """Images called near-duplicates in data as they are."""
     start = time.perf_counter()
-    subject = without_reference(data, folder)
+    subject = without_reference(data)
     checked = check_copies(subject)
     groups = {
         tuple(sorted(item.indices))
@@ -227,10 +227,9 @@ def hashes() -> Iterator[Row]:
     for n in (100_000, 1_000_000):
         drawn, planted = random_hashes(n)
         start = time.perf_counter()
-        pairs, _ = near_pairs(drawn)
+        found = nearest(drawn, np.arange(n), np.arange(n))
         seconds[n] = time.perf_counter() - start
-        found = set(map(tuple, np.sort(pairs, axis=1).tolist()))
-        hits = sum(tuple(sorted(pair)) in found for pair in planted)
+        hits = sum(other in found.entries[one] for one, other in planted)
         yield row(
             f"search of {n:,} hashes",
             "< 180 s" if n == 1_000_000 else "",
@@ -301,7 +300,7 @@ def rows(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
         write_demo(folder / "digits", "digits")
         for data in (photos, folder / "digits", small):
             if data:
-                yield from alarms(data.stem, data, folder)
+                yield from alarms(data.stem, data)
     if "labels" in wanted:
         for data, limit in ((photos, 0.60), (small, 0.75)):
             if data:

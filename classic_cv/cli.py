@@ -712,7 +712,7 @@ def compare(
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="Of the classical model to compare with; auto chooses one that is fitted in a minute or two.",
+    help="Of the classical model to compare with; auto chooses one that is fitted in a few minutes.",
 )
 @report_option
 @click.option(

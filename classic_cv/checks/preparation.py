@@ -66,4 +66,4 @@ def survey_and_fit(job: Job, folder: Path, recipe: Recipe | None = None) -> Subj
         reference = fit_reference(job, survey.indices, folder, recipe)
     except ClassicCVError as error:
         reason = str(error)
-    return Subject(job, survey, reference, reason, folder)
+    return Subject(job, survey, reference, reason)

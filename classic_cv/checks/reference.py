@@ -94,7 +94,6 @@ class Reference:
     embedding: Features
     seconds: float
     store: _Stored
-    projection: _Projection
 
     @property
     def featurizer(self) -> Featurizer:
@@ -112,25 +111,18 @@ class Reference:
         """
         return self.store.rows(indices)
 
-    def embed(self, X: Features) -> Features:
-        """Features (n, n_features) in the coordinates of ``embedding``: float32 (n, k)."""
-        return self.projection.apply(X)
-
-    def refit(
-        self, X: Features, y: NDArray[Any], groups: NDArray[np.int64], head: Head | None = None
-    ) -> Refitted:
+    def refit(self, X: Features, y: NDArray[Any], groups: NDArray[np.int64]) -> Refitted:
         """The head fitted on other images without any choice: C and the like stay; it is not calibrated.
 
         Args:
             X: float32 (n, n_features), overwritten.
             y: class numbers of the task, or targets; not every class has to occur, but two.
             groups: see ``Subject.groups``.
-            head: another head.
 
         Raises:
             DatasetError: a single class.
         """
-        return _refit(self.job, self.model, X, y, groups, head)
+        return _refit(self.job, self.model, X, y, groups)
 
 
 def fit_reference(
@@ -180,7 +172,6 @@ def fit_reference(
         embedding=projection.all(stored, np.concatenate([train, test.kept])),
         seconds=time.perf_counter() - started,
         store=stored,
-        projection=projection,
     )
 
 
@@ -298,9 +289,7 @@ def _answerable(job: Job, decoded: NDArray[np.intp]) -> Job:
     return replace(job, train=train, split=replace(job.split, test=test), max_bad=1.0)
 
 
-def _refit(
-    job: Job, model: Model, X: Features, y: NDArray[Any], groups: NDArray[np.int64], head: Head | None
-) -> Refitted:
+def _refit(job: Job, model: Model, X: Features, y: NDArray[Any], groups: NDArray[np.int64]) -> Refitted:
     kind = job.task.kind
     classes = np.unique(y) if kind == "classification" else np.zeros(0, np.int64)
     if kind == "classification" and len(classes) < 2:
@@ -308,7 +297,7 @@ def _refit(
     codes = np.searchsorted(classes, y) if kind == "classification" else y
     units = groups if len(np.unique(groups)) < len(groups) else None
     training = TrainingSet(X, codes, units, model.featurizer.group_widths, kind, job.seed)
-    stack = fit_head(model.recipe.head if head is None else head, training, calibrate=False)
+    stack = fit_head(model.recipe.head, training, calibrate=False)
     names = tuple(job.task.class_names[k] for k in classes.tolist())
     metadata = msgspec.structs.replace(model.metadata, class_names=names, n_train=len(y))
     recipe = msgspec.structs.replace(model.recipe, head=stack.settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,12 @@ class Subject:
         survey: of all images that can be decoded.
         reference: the best classical model and what it says of every image; None where none can be fitted.
         no_reference: why there is none; empty where there is one.
-        folder: for files of the moment; it is removed afterwards.
     """
 
     job: Job
     survey: Survey
     reference: Reference | None
     no_reference: str
-    folder: Path
 
     @property
     def dataset(self) -> Dataset:

@@ -140,7 +140,6 @@ def check(
     test_fraction: float = 0.2,
     clean: str | Path | None = None,
     progress: Progress | None = None,
-    on_check: Callable[[str, float], None] | None = None,
 ) -> CheckResult:
     """Check whether the data are what they seem, and whether a score on them means anything.
 
@@ -157,7 +156,6 @@ def check(
         test_fraction: share of the images held out when the data has no test part.
         clean: a file that the cleaned data will be written to: it is checked now that it can hold them.
         progress: called with (task, done, total).
-        on_check: called with the names of each check that is done and its seconds.
 
     Returns:
         the findings. A check that cannot be made on these data is in ``record["left_out"]`` with the reason.
@@ -173,7 +171,7 @@ def check(
     given = None if predictions is None else read_given(job, Path(predictions))
     with tempfile.TemporaryDirectory(prefix="classic-cv-", ignore_cleanup_errors=True) as folder:
         subject = survey_and_fit(job, Path(folder), fixed)
-        run = _Run(subject, on_check)
+        run = _Run(subject)
         for names, make in CHECKED_IN_ORDER:
             run.make(names, make)
         if predictions is not None:
@@ -220,8 +218,8 @@ def _is_number(text: str) -> bool:
 class _Run:
     """Checks as they are made, with their seconds."""
 
-    def __init__(self, subject: Subject, on_check: Callable[[str, float], None] | None) -> None:
-        self.subject, self.on_check = subject, on_check
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
         self.checked = Checked()
         self.made: list[str] = []
         self.seconds: dict[str, float] = {}
@@ -238,8 +236,6 @@ class _Run:
         self.made += names
         told, took = " and ".join(names), time.perf_counter() - start
         self.seconds[told] = self.seconds.get(told, 0.0) + took
-        if self.on_check:
-            self.on_check(told, took)
 
     def leaked_test(self) -> NDArray[np.intp]:
         """Positions of the test images that have a copy in training."""

@@ -31,7 +31,7 @@ def test_copies_are_planted_in_training_and_looked_for_by_name(data: Path) -> No
     test, copy = planted[0]
     original, mirrored = (read_image(data / name).pixels.astype(int) for name in (test, copy))
     assert np.abs(original[:, ::-1] - mirrored).mean() < 3
-    subject = without_reference(data, data)
+    subject = without_reference(data)
     found = pairs_in(check_copies(subject), subject)
     assert all(
         len(pair) == 2 and {name.split("/")[0] for name in pair} == {"train", "test"} for pair in found

@@ -25,7 +25,7 @@ PHOTO: NDArray[np.uint8] = DATA.astronaut()
 
 def subject(path: Path) -> Subject:
     job = make_job(path, jobs=1)
-    return Subject(job, read_survey(job.dataset), None, "not needed", path)
+    return Subject(job, read_survey(job.dataset), None, "not needed")
 
 
 def write(root: Path, counts: Mapping[str, int], mode: str = "png") -> Path:

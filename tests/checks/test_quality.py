@@ -71,7 +71,7 @@ def checked(root: Path, images: list[Pixels]) -> tuple[Checked, Subject]:
         folder.mkdir(parents=True, exist_ok=True)
         Pillow.fromarray(pixels).save(folder / f"{i}.png")
     job = make_job(root, jobs=1)
-    subject = Subject(job, read_survey(job.dataset), None, "not needed", root)
+    subject = Subject(job, read_survey(job.dataset), None, "not needed")
     return check_quality(subject), subject
 
 

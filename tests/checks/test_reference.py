@@ -54,9 +54,6 @@ def test_the_embedding_keeps_classes_together(digits_subject: Subject) -> None:
     test = E[len(reference.train) :]
     nearest = np.square(test[:, None] - E[None, : len(reference.train)]).sum(axis=2).argmin(axis=1)
     assert (y[nearest] == y[len(reference.train) :]).mean() > 0.9
-    np.testing.assert_allclose(
-        reference.embed(reference.features(reference.test[:5])), test[:5], rtol=1e-4, atol=1e-4
-    )
 
 
 def test_a_refit_answers_in_the_tasks_columns(digits_subject: Subject) -> None:

@@ -97,7 +97,7 @@ def _write(folder: Path, planted: Mapping[str, Encode], usual: Encode = _png) ->
 def _subject(data: Path, work: Path) -> Subject:
     """Without a reference."""
     job = make_job(data, jobs=1)
-    return Subject(job, read_survey(job.dataset), None, "not wanted", work)
+    return Subject(job, read_survey(job.dataset), None, "not wanted")
 
 
 def _check(tmp_path: Path, planted: Mapping[str, Encode], usual: Encode = _png) -> Checked:

@@ -34,7 +34,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Subject:
                 pixels = rng.integers(256, size=(12, 12, 3), dtype=np.uint8)
                 cv2.imwrite(str(folder / part / name / f"{number:02d}.png"), pixels)
     job = make_job(folder, jobs=1)
-    return Subject(job, read_survey(job.dataset), None, "not wanted", folder)
+    return Subject(job, read_survey(job.dataset), None, "not wanted")
 
 
 def _evidence(subject: Subject, groups: Sequence[str] | None = None, **sources: Sequence[str]) -> Evidence:

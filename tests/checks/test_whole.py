@@ -170,7 +170,7 @@ def test_a_check_that_fails_leaves_the_others_as_they_are(faces_subject: Subject
     def failing(subject: Subject) -> Checked:
         raise cv2.error("bad argument")
 
-    run = _Run(faces_subject, None)
+    run = _Run(faces_subject)
     run.make(("labels", "drift"), failing)
     run.make(("inventory",), lambda its: Checked(figures={"inventory": {"images": len(its.survey)}}))
     assert run.checked.left_out == dict.fromkeys(

@@ -86,8 +86,8 @@ class Details:
         """What each image may become: orthonormal rows, float32 (n, 7, FREQUENCIES ** 2).
 
         They span a constant image, the image itself, its shifts and stretches along both axes, and its Laplacian: an
-        image that was made smaller and large again, or compressed, is blurred. With it copies at 70 % of the size
-        were found in 98 % of 10,000 clothes, without in 70 %, for as many images flagged.
+        image that was made smaller and large again, or compressed, is blurred. Of 200 copies at 70 % of the size, among
+        10,000 clothes, 98 % were nearer than the limit with it and 70 % without, for as many clothes below it.
         """
         level, slope, stretch, second = _operators()
         constant = np.broadcast_to(

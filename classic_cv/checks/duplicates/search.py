@@ -30,10 +30,6 @@ BATCH = 16_384
 KEPT = 8
 """Images kept of those near an image: copies, and behind them what merely looks alike."""
 
-NEAR = 16
-"""Bits in which two hashes of the same image may differ, when nothing else is known: an eighth. Of photos resized,
-compressed or brightened hardly any differ in more; of different photos one pair in a million is as near."""
-
 ENTRY_BITS = 40
 """A candidate is one number, so that sorting puts the nearest first: its distance above, its position below."""
 
@@ -58,7 +54,6 @@ def nearest(
     asking: NDArray[np.intp],
     *,
     k: int = KEPT,
-    within: int = BITS,
     seed: int = 0,
 ) -> Neighbors:
     """The nearest hashes of other owners, approximately.
@@ -68,11 +63,9 @@ def nearest(
         owners: int64 (n,), the image that a hash is a view of, from 0; -1 for one that asks and is never found.
         asking: positions of the hashes whose neighbors are wanted, at most one per owner.
         k: how many owners.
-        within: the most bits in which they may differ.
     """
     rng = np.random.default_rng(seed)
-    # What is not nearer than this is not kept.
-    beyond = np.int64(within + 1) << ENTRY_BITS
+    beyond = np.int64(BITS + 1) << ENTRY_BITS
     best = np.full((len(asking), k), beyond)
     row = np.full(len(hashes), -1, np.int64)
     row[asking] = np.arange(len(asking))
@@ -84,38 +77,6 @@ def nearest(
     none = best >= beyond
     entries[none], distances[none] = -1, BITS + 1
     return Neighbors(entries, distances)
-
-
-def near_pairs(
-    hashes: NDArray[np.uint64],
-    mirrored: NDArray[np.uint64] | None = None,
-    *,
-    radius: int = NEAR,
-    seed: int = 0,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of images whose hashes differ in few bits, up to ``KEPT`` per image.
-
-    Args:
-        hashes: uint64 (n, words).
-        mirrored: hashes of the mirrored images, in the same order: an image near another's mirror image is a pair too.
-        radius: the most bits in which they may differ.
-
-    Returns:
-        pairs int64 (m, 2), the first below the second, ascending, and their distances int64 (m,).
-    """
-    n = len(hashes)
-    entries = hashes if mirrored is None else np.concatenate([hashes, mirrored])
-    owners = np.arange(len(entries)) % max(n, 1)
-    found = nearest(entries, owners, np.arange(n), within=radius, seed=seed)
-    asking, place = np.nonzero(found.distances <= radius)
-    other = owners[found.entries[asking, place]]
-    pairs = np.sort(np.stack([asking, other], axis=1), axis=1)
-    distances = found.distances[asking, place]
-    order = np.lexsort((distances, pairs[:, 1], pairs[:, 0]))
-    pairs, distances = pairs[order], distances[order]
-    first = np.ones(len(pairs), np.bool_)
-    first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    return pairs[first], distances[first]
 
 
 def _keys(hashes: NDArray[np.uint64], bits: NDArray[np.intp]) -> NDArray[np.uint64]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.checks.duplicates.hashes import BITS, WORDS
-from classic_cv.checks.duplicates.search import KEPT, near_pairs, nearest
+from classic_cv.checks.duplicates.search import KEPT, nearest
 
 
 def random_hashes(n: int, seed: int = 0) -> NDArray[np.uint64]:
@@ -27,24 +27,27 @@ def planted(n: int, pairs: int, n_bits: int) -> tuple[NDArray[np.uint64], list[l
     return hashes, [[first, n - 1 - first] for first in range(pairs)]
 
 
-def test_finds_planted_pairs_and_no_others() -> None:
+def nearest_of_each(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The nearest other image of each, and the bits that differ."""
+    found = nearest(hashes, np.arange(len(hashes)), np.arange(len(hashes)))
+    return found.entries[:, 0], found.distances[:, 0]
+
+
+def test_planted_pairs_are_found_and_nothing_else_is_near() -> None:
     hashes, expected = planted(3000, 50, 10)
-    pairs, distances = near_pairs(hashes)
-    assert pairs.tolist() == expected
-    assert distances.tolist() == [10] * 50
+    others, distances = nearest_of_each(hashes)
+    assert [[k, int(others[k])] for k in range(50)] == expected
+    assert [[int(others[k]), k] for _, k in expected] == expected
+    assert (distances[:50] == 10).all()
+    assert distances[50:-50].min() > 16
 
 
-def test_a_smaller_radius_leaves_them_out() -> None:
-    hashes, _ = planted(500, 20, 10)
-    assert len(near_pairs(hashes, radius=9)[0]) == 0
-
-
-def test_finds_mirrored_pairs_once() -> None:
+def test_a_mirrored_view_of_another_image_is_found_as_that_image() -> None:
     hashes, mirrored = random_hashes(300), random_hashes(300, 1)
     mirrored[7], mirrored[200] = hashes[200], hashes[7]
-    pairs, distances = near_pairs(hashes, mirrored)
-    assert pairs.tolist() == [[7, 200]]
-    assert distances.tolist() == [0]
+    found = nearest(np.concatenate([hashes, mirrored]), np.tile(np.arange(300), 2), np.arange(300))
+    assert found.entries[[7, 200], 0].tolist() == [500, 307]
+    assert found.distances[[7, 200], 0].tolist() == [0, 0]
 
 
 def test_distances_are_those_of_all_pairs_compared() -> None:
@@ -59,11 +62,10 @@ def test_distances_are_those_of_all_pairs_compared() -> None:
 
 
 def test_a_crowd_of_equal_hashes_has_a_few_neighbors_each() -> None:
-    hashes = np.repeat(random_hashes(1), 400, axis=0)
-    pairs, distances = near_pairs(hashes)
-    assert 400 <= len(pairs) <= 400 * KEPT
-    assert (distances == 0).all()
-    assert (pairs[:, 0] < pairs[:, 1]).all()
+    found = nearest(np.repeat(random_hashes(1), 400, axis=0), np.arange(400), np.arange(400))
+    assert found.entries.shape == (400, KEPT)
+    assert (found.distances == 0).all()
+    assert (found.entries != np.arange(400)[:, None]).all()
 
 
 def test_owners_are_found_once_and_askers_never() -> None:
@@ -74,6 +76,7 @@ def test_owners_are_found_once_and_askers_never() -> None:
     assert (found.distances[found.entries < 0] == BITS + 1).all()
 
 
-def test_one_hash_and_none() -> None:
-    assert near_pairs(random_hashes(1))[0].shape == (0, 2)
-    assert near_pairs(random_hashes(0))[0].shape == (0, 2)
+def test_one_hash_has_no_neighbor_and_none_is_no_error() -> None:
+    found = nearest(random_hashes(1), np.arange(1), np.arange(1))
+    assert found.entries.tolist() == [[-1] * KEPT]
+    assert len(nearest(random_hashes(0), np.arange(0), np.arange(0)).entries) == 0
