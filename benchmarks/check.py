@@ -42,12 +42,13 @@ from classic_cv.checks.duplicates.search import nearest
 from classic_cv.checks.finding import Checked
 from classic_cv.checks.labels import check_labels
 from classic_cv.checks.leakage import check_copies
-from classic_cv.checks.preparation import make_job, survey_and_fit
+from classic_cv.checks.preparation import survey_and_fit
 from classic_cv.checks.shortcuts import check_shortcuts
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.surveying import read_survey
 from classic_cv.dataset import load_dataset
 from classic_cv.demo import write_demo
+from classic_cv.fitting import read_job
 from classic_cv.recipe import load_recipe
 from classic_cv.report import percent, table
 
@@ -63,7 +64,7 @@ COPY_KINDS = ("near-duplicates", "mirrored-duplicates")
 
 def without_reference(data: Path) -> Subject:
     """The data surveyed, for checks that need no model."""
-    job = make_job(data)
+    job = read_job(data)
     return Subject(job, read_survey(job.dataset, -1), None, "not fitted here")
 
 
@@ -146,7 +147,7 @@ def labels(name: str, data: Path, folder: Path, limit: float) -> Iterator[Row]:
         wrong = flip_labels(folder, FLIPPED, 0)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as kept:
-        subject = survey_and_fit(make_job(flipped), Path(kept))
+        subject = survey_and_fit(read_job(flipped), Path(kept))
         checked = check_labels(subject)
     if subject.reference is None:
         raise SystemExit(f"no reference: {subject.no_reference}")
@@ -182,7 +183,7 @@ def shortcuts(name: str, data: Path, folder: Path) -> Iterator[Row]:
         change_class(folder, chosen, change, suffix)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as kept:
-            subject = survey_and_fit(make_job(folder), Path(kept), load_recipe("hog-color"))
+            subject = survey_and_fit(read_job(folder), Path(kept), load_recipe("hog-color"))
             checked = check_shortcuts(subject)
         told = [f.message for f in checked.findings if f.severity != "info"]
         named = [message for message in told if chosen in message and any(word in message for word in words)]
@@ -196,7 +197,7 @@ def shortcuts(name: str, data: Path, folder: Path) -> Iterator[Row]:
     emptied(folder)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as kept:
-        subject = survey_and_fit(make_job(data), Path(kept), load_recipe("hog-color"))
+        subject = survey_and_fit(read_job(data), Path(kept), load_recipe("hog-color"))
         told = [f.message for f in check_shortcuts(subject).findings if f.severity != "info"]
     yield row(
         f"shortcut, {name} as it is", "none", "; ".join(told) or "none", not told, time.perf_counter() - start
@@ -207,7 +208,7 @@ def novelty(name: str, data: Path, wanted: str) -> Iterator[Row]:
     """AUC of the out-of-distribution score against other image sets."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as kept:
-        subject = survey_and_fit(make_job(data), Path(kept))
+        subject = survey_and_fit(read_job(data), Path(kept))
     if subject.reference is None:
         raise SystemExit(f"no reference: {subject.no_reference}")
     for found in check_confidence(subject).figures["confidence"]["novelty"]:

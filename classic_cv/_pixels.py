@@ -171,6 +171,12 @@ def fit_size(height: int, width: int, longest: int) -> tuple[int, int]:
     return max(1, round(height * longest / side)), max(1, round(width * longest / side))
 
 
+def shrink(pixels: Pixels, longest: int) -> Pixels:
+    """The image with its longer side at ``longest`` pixels at most."""
+    height, width = pixels.shape[:2]
+    return pixels if max(height, width) <= longest else resize(pixels, fit_size(height, width, longest))
+
+
 def is_gray(pixels: Pixels) -> bool:
     """Whether all channels are equal everywhere: (height, width), or (height, width, 3) without color."""
     if pixels.ndim == 2:

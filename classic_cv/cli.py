@@ -68,6 +68,17 @@ def target_option(command: Command) -> Command:
     )
 
 
+def task_option(command: Command) -> Command:
+    """The ``--task`` of commands that decide what is learned."""
+    return click.option(
+        "--task",
+        type=click.Choice(["auto", "classification", "regression"]),
+        default="auto",
+        show_default=True,
+        help="auto: a numeric column with more than 20 values is a regression.",
+    )(command)
+
+
 def split_options(command: Command) -> Command:
     """The ``--positive``, ``--seed`` and ``--test-fraction`` of commands that split a dataset and fit."""
     options = [
@@ -306,13 +317,7 @@ def demo(directory: Path, name: DemoSet, json_file: str | None) -> None:
 )
 @report_option
 @target_option
-@click.option(
-    "--task",
-    type=click.Choice(["auto", "classification", "regression"]),
-    default="auto",
-    show_default=True,
-    help="auto: a numeric column with more than 20 values is a regression.",
-)
+@task_option
 @split_options
 @click.option(
     "--max-bad",
@@ -738,13 +743,7 @@ def compare(
     help="Exit with 1 when one of these checks has an error or a warning, or cannot be made; all for any.",
 )
 @target_option
-@click.option(
-    "--task",
-    type=click.Choice(["auto", "classification", "regression"]),
-    default="auto",
-    show_default=True,
-    help="auto: a numeric column with more than 20 values is a regression.",
-)
+@task_option
 @split_options
 @jobs_option
 @json_option

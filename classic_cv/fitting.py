@@ -310,16 +310,56 @@ def make_job(
     progress: Progress | None = None,
     started: float | None = None,
 ) -> Job:
-    """Read and split the data and decide the task; the arguments are those of ``fit``."""
+    """Read and split the data and decide the task; the arguments are those of ``fit``.
+
+    Raises:
+        DatasetError: the data cannot be read, or nothing can be fitted to it.
+    """
+    job = read_job(
+        data,
+        target=target,
+        task=task,
+        positive=positive,
+        seed=seed,
+        jobs=jobs,
+        test_fraction=test_fraction,
+        max_bad=max_bad,
+        progress=progress,
+        started=started,
+    )
+    if job.task.kind == "classification":
+        check_fittable(job.dataset, job.split)
+    if len(job.train) < 2:
+        raise DatasetError(f"{job.dataset.path}: {len(job.train)} training images: expected at least 2")
+    return job
+
+
+def read_job(
+    data: str | Path | Dataset,
+    *,
+    target: str | None = None,
+    task: TaskName = "auto",
+    positive: str | None = None,
+    seed: int = 0,
+    jobs: int = -1,
+    test_fraction: float = 0.2,
+    max_bad: float = MAX_BAD,
+    progress: Progress | None = None,
+    started: float | None = None,
+) -> Job:
+    """The same for data that nothing may be fitted to, such as those of one class; or that are read already.
+
+    Raises:
+        ParameterError: no threads, ``jobs=0``.
+        DatasetError: the data cannot be read.
+    """
+    if jobs == 0:
+        raise ParameterError("jobs=0: expected -1 for all cores, or at least 1")
     started = time.perf_counter() if started is None else started
-    dataset = load_dataset(data, target=target)
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, target=target)
     decided = make_task(dataset, task, positive)
     split = make_split(dataset, test_fraction=test_fraction, seed=seed, stratify=strata_of(dataset, decided))
-    if decided.kind == "classification":
-        check_fittable(dataset, split)
     train = np.sort(np.concatenate([split.train, split.val]))
-    if len(train) < 2:
-        raise DatasetError(f"{dataset.path}: {len(train)} training images: expected at least 2")
     return Job(dataset, split, decided, train, seed, test_fraction, max_bad, jobs, started, progress)
 
 

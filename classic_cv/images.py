@@ -32,6 +32,7 @@ from classic_cv._pixels import (
     is_gray,
     resize,
     rotate,
+    shrink,
     to_rgb,
 )
 from classic_cv.errors import ImageError
@@ -50,6 +51,7 @@ __all__ = [
     "read_image",
     "resize",
     "rotate",
+    "shrink",
     "to_picture",
     "to_rgb",
 ]

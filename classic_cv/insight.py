@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from classic_cv.heads.fitting import (
 )
 from classic_cv.heads.late_fusion import without_extractor
 from classic_cv.html_report import Mistake
-from classic_cv.images import to_picture
+from classic_cv.images import shrink, to_picture
 from classic_cv.model import Model
 from classic_cv.neural.settings import HybridSettings
 from classic_cv.recipe import DummySettings, Head, Recipe, feature_groups
@@ -85,12 +84,7 @@ def thumbnail(dataset: Dataset, index: int) -> NDArray[np.uint8] | None:
         return None
     if pixels.ndim == 2:
         pixels = np.dstack([pixels] * 3)
-    height, width = pixels.shape[:2]
-    factor = THUMBNAIL / max(height, width)
-    if factor >= 1:
-        return pixels
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(shrink(pixels, THUMBNAIL), np.uint8)
 
 
 def ablation(model: Model, X: Features, y: NDArray[Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def make_task(dataset: Dataset, task: TaskName = "auto", positive: str | None = 
     Raises:
         DatasetError: a regression without numeric targets, or ``positive`` is no class.
     """
-    numeric = _numbers(dataset)
+    numeric = numbers_of(dataset)
     distinct = len(dataset.class_names)
     measured = dataset.numeric is not None and distinct > MAX_NUMERIC_CLASSES
     if positive is not None:
@@ -77,8 +77,8 @@ def make_task(dataset: Dataset, task: TaskName = "auto", positive: str | None = 
     return Task("classification", dataset.y, dataset.class_names)
 
 
-def _numbers(dataset: Dataset) -> NDArray[np.float64] | None:
-    """The targets as numbers; also the labels of folders and arrays where all of them are numbers."""
+def numbers_of(dataset: Dataset) -> NDArray[np.float64] | None:
+    """The targets as numbers, also of folders and arrays where all are; None where some are not."""
     if dataset.numeric is not None:
         return dataset.numeric
     try:

@@ -89,11 +89,14 @@ def _single(counts: Counts) -> Iterator[Finding]:
         )
 
 
+def _below(numbers: Mapping[str, int], least: int) -> list[str]:
+    """Classes with fewer images, the fewest first."""
+    return sorted((name for name, n in numbers.items() if n < least), key=lambda name: (numbers[name], name))
+
+
 def _few(counts: Counts) -> Iterator[Finding]:
     taught = {name: train + val for name, (train, val, _) in counts.items() if train + val}
-    few = sorted(
-        (name for name, n in taught.items() if n < FEW_IMAGES), key=lambda name: (taught[name], name)
-    )
+    few = _below(taught, FEW_IMAGES)
     if few:
         shown = _named([f"{name} ({taught[name]})" for name in few])
         yield _inventory(
@@ -105,9 +108,7 @@ def _few(counts: Counts) -> Iterator[Finding]:
             "Collect more images of them, or merge them with others.",
         )
     tested = {name: test for name, (_, _, test) in counts.items() if test}
-    barely = sorted(
-        (name for name, n in tested.items() if n < FEW_TESTED), key=lambda name: (tested[name], name)
-    )
+    barely = _below(tested, FEW_TESTED)
     if barely:
         shown = _named([f"{name} ({tested[name]})" for name in barely])
         yield _inventory(

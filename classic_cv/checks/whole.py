@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from classic_cv.checks.inventory import check_inventory
 from classic_cv.checks.labels import check_labels
 from classic_cv.checks.leakage import check_copies
 from classic_cv.checks.learning_curve import check_limits
-from classic_cv.checks.preparation import make_job, survey_and_fit
+from classic_cv.checks.preparation import survey_and_fit
 from classic_cv.checks.quality import check_quality
 from classic_cv.checks.reference import Reference
 from classic_cv.checks.score import check_score
@@ -35,12 +34,12 @@ from classic_cv.dataset import Dataset
 from classic_cv.dataset._sources import printable
 from classic_cv.errors import ArtifactError, ClassicCVError, ParameterError
 from classic_cv.extraction import Progress
-from classic_cv.fitting import Job, versions
+from classic_cv.fitting import Job, read_job, versions
 from classic_cv.html_report import needed_pictures, render_check
 from classic_cv.insight import thumbnail
 from classic_cv.recipe import AUTO, Recipe, load_recipe
 from classic_cv.stats import accuracy_interval
-from classic_cv.task import MAX_NUMERIC_CLASSES, TaskName
+from classic_cv.task import MAX_NUMERIC_CLASSES, TaskName, numbers_of
 
 Check = Callable[[Subject], Checked]
 
@@ -122,9 +121,8 @@ class CheckResult:
 
     def reads_as_numbers(self) -> bool:
         """Whether the classes would be taken for numbers to estimate where a manifest names them."""
-        names = self.dataset.class_names
-        many = len(names) > MAX_NUMERIC_CLASSES
-        return self.job.task.kind == "classification" and many and all(map(_is_number, names))
+        many = len(self.dataset.class_names) > MAX_NUMERIC_CLASSES
+        return self.job.task.kind == "classification" and many and numbers_of(self.dataset) is not None
 
 
 def check(
@@ -165,7 +163,16 @@ def check(
     """
     started = time.perf_counter()
     fixed = None if recipe == AUTO else recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    job = make_job(data, target, task, positive, seed, jobs, test_fraction, progress)
+    job = read_job(
+        data,
+        target=target,
+        task=task,
+        positive=positive,
+        seed=seed,
+        jobs=jobs,
+        test_fraction=test_fraction,
+        progress=progress,
+    )
     if clean is not None:
         check_clean_path(job.dataset, Path(clean))
     given = None if predictions is None else read_given(job, Path(predictions))
@@ -206,13 +213,6 @@ def check_names(names: Sequence[str]) -> list[str]:
     if unknown:
         raise ParameterError(f"no check is called {unknown[0]!r}; there are {', '.join(CHECKS)}, or {ALL}")
     return list(dict.fromkeys(names))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 class _Run:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from classic_cv.html_report._check_blocks import short
 from classic_cv.html_report._format import fixed, is_number, share
 from classic_cv.html_report._parts import picture
+from classic_cv.images import shrink
 
 if TYPE_CHECKING:
     from classic_cv.checks.finding import Finding, Item
@@ -101,7 +101,7 @@ class Album:
 
     def sheet(self, index: int) -> dict[str, Any]:
         """A small frame of a position whose picture is there."""
-        return {"name": self._names[index], "picture": picture(_small(self._pictures[index]))}
+        return {"name": self._names[index], "picture": picture(shrink(self._pictures[index], SHEET_SIDE))}
 
     def sheets(self, sheets: Sheets) -> dict[str, Any] | None:
         """The contact sheets of the classes that are shown, and how many are not."""
@@ -113,15 +113,6 @@ class Album:
         }
         filled = {name: kinds for name, kinds in shown.items() if any(kinds.values())}
         return {"classes": filled, "more": len(sheets) - len(shown)} if filled else None
-
-
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    factor = SHEET_SIDE / max(height, width)
-    if factor >= 1:
-        return pixels
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def items(finding: Finding, most: int, album: Album) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from classic_cv.checks.preparation import make_job, survey_and_fit
+from classic_cv.checks.preparation import survey_and_fit
 from classic_cv.checks.subject import Subject
+from classic_cv.fitting import read_job
 from classic_cv.recipe import load_recipe
 
 Make = Callable[[Path], Subject]
@@ -20,7 +21,7 @@ def subject_of(tmp_path_factory: pytest.TempPathFactory, small_recipe: Path) -> 
 
     def make(data: Path) -> Subject:
         return survey_and_fit(
-            make_job(data, jobs=1), tmp_path_factory.mktemp("subject"), load_recipe(small_recipe)
+            read_job(data, jobs=1), tmp_path_factory.mktemp("subject"), load_recipe(small_recipe)
         )
 
     return make

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from classic_cv.checks.finding import Checked, Finding
 from classic_cv.checks.given import Given, check_predictions, read_given
 from classic_cv.checks.given_trust import calibration, leakage
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.subject import Subject
 from classic_cv.errors import DatasetError
+from classic_cv.fitting import read_job
 from classic_cv.metrics import classification_metrics
 
 NONE = np.zeros(0, np.intp)
@@ -110,7 +110,7 @@ def write_images(folder: Path, classes: Sequence[str], n: int) -> None:
 def test_a_damaged_test_image_needs_no_prediction(tmp_path: Path) -> None:
     write_images(tmp_path / "data", ("a", "b"), 3)
     (tmp_path / "data" / "test" / "b" / "2.png").write_bytes(b"no image")
-    job = make_job(tmp_path / "data", jobs=1)
+    job = read_job(tmp_path / "data", jobs=1)
     names = [job.dataset.names[k] for k in job.split.test.tolist()]
     file = tmp_path / "theirs.csv"
     file.write_text("\n".join(["path,label", *(f"{name},a" for name in names if "b/2" not in name)]))
@@ -124,13 +124,13 @@ def test_a_damaged_test_image_needs_no_prediction(tmp_path: Path) -> None:
 
 def test_where_there_is_nothing_to_predict_it_is_said(tmp_path: Path, digits_subject: Subject) -> None:
     write_images(tmp_path / "data", ("1", "2.5"), 3)
-    regression = make_job(tmp_path / "data", task="regression", jobs=1)
+    regression = read_job(tmp_path / "data", task="regression", jobs=1)
     assert read_given(regression, tmp_path / "missing.csv") is None
     checked = check_predictions(replace(digits_subject, job=regression), None, NONE)
     assert checked.left_out == {
         "predictions": "The target is a number: predictions are checked for classes only."
     }
-    untested = make_job(tmp_path / "data" / "train", test_fraction=0, jobs=1)
+    untested = read_job(tmp_path / "data" / "train", test_fraction=0, jobs=1)
     assert read_given(untested, tmp_path / "missing.csv") is None
     checked = check_predictions(replace(digits_subject, job=untested), None, NONE)
     assert checked.left_out["predictions"].startswith("There is no test image")

@@ -15,16 +15,16 @@ from skimage import data
 
 from classic_cv.checks.finding import Checked, Finding
 from classic_cv.checks.inventory import check_inventory, distribution, named_counts
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.surveying import read_survey
+from classic_cv.fitting import read_job
 
 DATA: Any = data
 PHOTO: NDArray[np.uint8] = DATA.astronaut()
 
 
 def subject(path: Path) -> Subject:
-    job = make_job(path, jobs=1)
+    job = read_job(path, jobs=1)
     return Subject(job, read_survey(job.dataset), None, "not needed")
 
 

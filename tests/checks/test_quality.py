@@ -16,10 +16,10 @@ from PIL import Image as Pillow
 from skimage import data
 
 from classic_cv.checks.finding import Checked
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.quality import check_quality
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.surveying import read_survey
+from classic_cv.fitting import read_job
 
 Pixels = NDArray[np.uint8]
 DATA: Any = data
@@ -70,7 +70,7 @@ def checked(root: Path, images: list[Pixels]) -> tuple[Checked, Subject]:
         folder = root / ("a" if i % 2 else "b")
         folder.mkdir(parents=True, exist_ok=True)
         Pillow.fromarray(pixels).save(folder / f"{i}.png")
-    job = make_job(root, jobs=1)
+    job = read_job(root, jobs=1)
     subject = Subject(job, read_survey(job.dataset), None, "not needed")
     return check_quality(subject), subject
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.reference import _Stored, by_task, fit_reference, folds_for
 from classic_cv.checks.subject import Subject
 from classic_cv.errors import DatasetError
 from classic_cv.extraction import Extraction, extract
+from classic_cv.fitting import read_job
 from classic_cv.recipe import load_recipe
 
 
@@ -86,7 +86,7 @@ def test_folds_are_more_where_images_are_few() -> None:
 def test_nothing_can_be_fitted_to_one_image_per_class(
     faces: Path, small_recipe: Path, tmp_path: Path
 ) -> None:
-    job = make_job(faces, jobs=1)
+    job = read_job(faces, jobs=1)
     one_each = np.concatenate([job.train[job.task.y[job.train] == k][:1] for k in (0, 1)])
     with pytest.raises(DatasetError, match="no image can be held out"):
         fit_reference(job, np.sort(one_each), tmp_path, load_recipe(small_recipe))

@@ -17,10 +17,10 @@ from skimage import data as photos
 
 from classic_cv.checks import small_model
 from classic_cv.checks.finding import Checked, Finding
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.shortcuts import check_shortcuts
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.surveying import read_survey
+from classic_cv.fitting import read_job
 
 Pixels = NDArray[np.uint8]
 Encode = Callable[[Pixels], bytes]
@@ -96,7 +96,7 @@ def _write(folder: Path, planted: Mapping[str, Encode], usual: Encode = _png) ->
 
 def _subject(data: Path, work: Path) -> Subject:
     """Without a reference."""
-    job = make_job(data, jobs=1)
+    job = read_job(data, jobs=1)
     return Subject(job, read_survey(job.dataset), None, "not wanted")
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from classic_cv.checks.evidence import Evidence
 from classic_cv.checks.finding import Finding
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.shortcut_findings import shortcut_findings
 from classic_cv.checks.sources import UNKNOWN, find_sources
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.surveying import read_survey
+from classic_cv.fitting import read_job
 
 CLASSES = ("ash", "birch", "cedar")
 PER_CLASS = 30
@@ -33,7 +33,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Subject:
             for number in range(n):
                 pixels = rng.integers(256, size=(12, 12, 3), dtype=np.uint8)
                 cv2.imwrite(str(folder / part / name / f"{number:02d}.png"), pixels)
-    job = make_job(folder, jobs=1)
+    job = read_job(folder, jobs=1)
     return Subject(job, read_survey(job.dataset), None, "not wanted")
 
 

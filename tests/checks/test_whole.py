@@ -11,11 +11,11 @@ import pytest
 
 import classic_cv
 from classic_cv.checks.finding import CHECKS, Checked
-from classic_cv.checks.preparation import make_job
 from classic_cv.checks.subject import Subject
 from classic_cv.checks.whole import CheckResult, _Run, check, check_names, check_outputs
 from classic_cv.dataset import load_dataset
 from classic_cv.errors import ArtifactError, DatasetError, ParameterError
+from classic_cv.fitting import read_job
 
 
 @pytest.fixture(scope="module")
@@ -202,5 +202,5 @@ def test_classes_that_are_numbers_are_told_of(small_recipe: Path, tmp_path: Path
     found = check(drawn(tmp_path / "data", {str(k): 1 for k in range(25)}), recipe=small_recipe, jobs=1)
     assert found.reads_as_numbers()
     found.write_clean(tmp_path / "clean.csv")
-    assert make_job(tmp_path / "clean.csv").task.kind == "regression"
-    assert make_job(tmp_path / "clean.csv", task="classification").task.kind == "classification"
+    assert read_job(tmp_path / "clean.csv").task.kind == "regression"
+    assert read_job(tmp_path / "clean.csv", task="classification").task.kind == "classification"
